@@ -1,0 +1,176 @@
+"""Search for the best items after a prompt: beam search that can only walk the trie.
+
+The search knows no model. It asks a `BeamModel` for two things: score the children of the beams' states, and advance
+the beams that were kept. `CausalLMBeams` answers for Hugging Face causal LMs: the prompt is encoded once per row and the
+beams stand in the *sequence* dimension of that row, each seeing the prompt and its own ancestors through a 4-D mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sidrec.scoring import ChildScores, SIDScorer
+from sidrec.trie import ROOT, SIDTrie
+
+
+class BeamModel(Protocol):
+    """What the search needs of a model that has read B prompts."""
+
+    batch_size: int
+
+    def score(self, states: Tensor, level: int) -> ChildScores:
+        """Score the children of (B, M) states of depth `level`, beams in the order last given to `advance`."""
+
+    def advance(self, parents: Tensor, codes: Tensor, level: int) -> None:
+        """Keep (B, M) beams: `parents` index the beams before, `codes` are their new codes of `level`."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best items of each prompt, best first.
+
+    Attributes:
+        items: (B, M) int64 catalogue rows, distinct in each row; M is `num_beams` or, if that is less, N.
+        scores: (B, M) float32 log-probabilities of their SIDs.
+    """
+
+    items: Tensor
+    scores: Tensor
+
+
+@torch.no_grad()
+def constrained_beam_search(model: BeamModel, trie: SIDTrie, *, num_beams: int) -> Ranking:
+    """Return the best `num_beams` items of each prompt.
+
+    Beam search is not the exact top M; it prunes prefixes. Items that share a SID share its score and stand in
+    catalogue order.
+
+    Raises:
+        ValueError: If `num_beams` is below 1.
+        RuntimeError: If the model gives a kept beam no finite score (NaN weights): nothing is returned rather than
+            something outside the trie.
+    """
+    if num_beams < 1:
+        raise ValueError(f"num_beams is {num_beams}; a search needs at least 1.")
+    device = trie.first_edge.device
+    states = torch.full((model.batch_size, 1), ROOT, device=device)  # (B, 1)
+    scores = torch.zeros(states.shape, device=device)
+    for level in range(trie.num_levels):
+        scored = model.score(states, level)  # (B, M, C)
+        totals = (scores.unsqueeze(-1) + scored.log_probs).flatten(1)  # (B, M * C)
+        # A node has at least one child, so that many candidates are real: no filler can enter.
+        kept = totals.topk(min(num_beams, trie.level_sizes[level]))
+        scores = kept.values
+        parents = kept.indices // scored.log_probs.shape[-1]
+        states = scored.children.states.flatten(1).gather(1, kept.indices)
+        if level + 1 < trie.num_levels:
+            model.advance(parents, scored.children.codes.flatten(1).gather(1, kept.indices), level)
+    if not bool(torch.isfinite(scores).all()):
+        raise RuntimeError(
+            "The model gave a beam a score that is not finite; its weights or its inputs hold NaN or inf."
+        )
+    return _items_of_leaves(trie, states, scores, num_beams)
+
+
+def _items_of_leaves(trie: SIDTrie, leaves: Tensor, scores: Tensor, num_beams: int) -> Ranking:
+    """Expand (B, M) leaves into their items and cut to `num_beams`."""
+    sizes = trie.leaf_sizes(leaves)
+    ends = sizes.cumsum(1)
+    places = (
+        torch.arange(min(num_beams, trie.num_items), device=leaves.device)
+        .expand(len(leaves), -1)
+        .contiguous()
+    )
+    beam = torch.searchsorted(ends, places, right=True)  # (B, M'): the leaf that fills each place
+    within = places - (ends - sizes).gather(1, beam)
+    items = trie.leaf_items[trie.leaf_start(leaves).gather(1, beam) + within]
+    return Ranking(items, scores.gather(1, beam))
+
+
+class CausalLMBeams:
+    """Beams of a Hugging Face causal LM over prompts that were encoded once.
+
+    The cache only grows: each level appends one key per kept beam, nothing is reordered or repeated.
+    """
+
+    def __init__(self, scorer: SIDScorer, input_ids: Tensor, attention_mask: Tensor) -> None:
+        """Encode the prompts.
+
+        Args:
+            scorer: The model with its SID rows.
+            input_ids: (B, P) prompt tokens, padded left or right.
+            attention_mask: (B, P), nonzero = a real token; every row has at least one.
+
+        Raises:
+            ValueError: If a prompt is empty.
+        """
+        from transformers import DynamicCache
+
+        mask = attention_mask.bool()
+        if not bool(mask.any(1).all()):
+            raise ValueError("A prompt is empty; every row needs at least one token.")
+        self.batch_size = len(input_ids)
+        self._scorer = scorer
+        self._lengths = mask.sum(1)
+        self._prompt_mask = mask
+        self._cache = DynamicCache(config=scorer.model.config)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        hidden = scorer.hidden(
+            input_ids=input_ids,
+            attention_mask=mask.long(),
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)  # (B,)
+        self._hidden = hidden[torch.arange(len(hidden), device=hidden.device), last].unsqueeze(1)  # (B, 1, H)
+        self._ancestors = torch.zeros((self.batch_size, 1, 0), dtype=torch.bool, device=mask.device)
+
+    def score(self, states: Tensor, level: int) -> ChildScores:
+        """Score the children of the beams' states."""
+        return self._scorer.children(self._hidden, states, level)
+
+    def advance(self, parents: Tensor, codes: Tensor, level: int) -> None:
+        """Feed the kept beams' new tokens, all beams of a row in one sequence."""
+        num_beams = parents.shape[1]
+        index = parents.unsqueeze(-1).expand(-1, -1, self._ancestors.shape[-1])
+        own = torch.eye(num_beams, dtype=torch.bool, device=parents.device).expand(self.batch_size, -1, -1)
+        self._ancestors = torch.cat([self._ancestors.gather(1, index), own], dim=-1)  # (B, M, generated)
+        prompt = self._prompt_mask.unsqueeze(1).expand(-1, num_beams, -1)
+        visible = torch.cat([prompt, self._ancestors], dim=-1).unsqueeze(1)  # (B, 1, M, P + generated)
+        self._hidden = self._scorer.hidden(
+            input_ids=self._scorer.token_ids[level][codes],
+            attention_mask=additive_mask(visible, self._hidden.dtype),
+            position_ids=(self._lengths + level).unsqueeze(1).expand(-1, num_beams),
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+
+
+def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a 4-D attention mask, 0 where `visible`, else the least number of `dtype` (as transformers does)."""
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(
+        ~visible, torch.finfo(dtype).min
+    )
+
+
+def pad_prompts(
+    prompts: list[list[int]], pad_id: int, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Pad prompts on the left to one length; returns input ids and attention mask, both (B, P) int64."""
+    width = max(map(len, prompts))
+    ids = [[pad_id] * (width - len(p)) + list(p) for p in prompts]
+    mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def rank_items(scorer: SIDScorer, prompts: list[list[int]], *, num_beams: int, pad_id: int) -> Ranking:
+    """Encode prompts and search: what evaluation, RL and `recommend` all call."""
+    input_ids, mask = pad_prompts(prompts, pad_id, scorer.token_ids[0].device)
+    with torch.no_grad():
+        beams = CausalLMBeams(scorer, input_ids, mask)
+    return constrained_beam_search(beams, scorer.trie, num_beams=num_beams)
