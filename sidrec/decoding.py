@@ -1,12 +1,14 @@
 """Search for the best items after a prompt: beam search that can only walk the trie.
 
-The search knows no model. It asks a `BeamModel` for two things: score the children of the beams' states, and advance
-the beams that were kept. `CausalLMBeams` answers for Hugging Face causal LMs: the prompt is encoded once per row and the
-beams stand in the *sequence* dimension of that row, each seeing the prompt and its own ancestors through a 4-D mask.
+The search knows no model. It asks a `BeamModel` for two things: score the children of the beams' states, and
+advance the beams that were kept. `CausalLMBeams` answers for Hugging Face causal LMs: the prompt is encoded
+once per row and the beams stand in the *sequence* dimension of that row, each seeing the prompt and its own
+ancestors through a 4-D mask.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +25,7 @@ class BeamModel(Protocol):
     batch_size: int
 
     def score(self, states: Tensor, level: int) -> ChildScores:
-        """Score the children of (B, M) states of depth `level`, beams in the order last given to `advance`."""
+        """Score the children of (B, M) states of depth `level`, beams as last given to `advance`."""
 
     def advance(self, parents: Tensor, codes: Tensor, level: int) -> None:
         """Keep (B, M) beams: `parents` index the beams before, `codes` are their new codes of `level`."""
@@ -46,13 +48,13 @@ class Ranking:
 def constrained_beam_search(model: BeamModel, trie: SIDTrie, *, num_beams: int) -> Ranking:
     """Return the best `num_beams` items of each prompt.
 
-    Beam search is not the exact top M; it prunes prefixes. Items that share a SID share its score and stand in
-    catalogue order.
+    Beam search is not the exact top M; it prunes prefixes. Items that share a SID share its score and stand
+    in catalogue order.
 
     Raises:
         ValueError: If `num_beams` is below 1.
-        RuntimeError: If the model gives a kept beam no finite score (NaN weights): nothing is returned rather than
-            something outside the trie.
+        RuntimeError: If the model gives a kept beam no finite score (NaN weights): nothing is returned rather
+            than something outside the trie.
     """
     if num_beams < 1:
         raise ValueError(f"num_beams is {num_beams}; a search needs at least 1.")
@@ -152,7 +154,7 @@ class CausalLMBeams:
 
 
 def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a 4-D attention mask, 0 where `visible`, else the least number of `dtype` (as transformers does)."""
+    """Return a 4-D attention mask: 0 where `visible`, else the least number of `dtype`."""
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(
         ~visible, torch.finfo(dtype).min
     )
@@ -168,9 +170,37 @@ def pad_prompts(
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
-def rank_items(scorer: SIDScorer, prompts: list[list[int]], *, num_beams: int, pad_id: int) -> Ranking:
-    """Encode prompts and search: what evaluation, RL and `recommend` all call."""
-    input_ids, mask = pad_prompts(prompts, pad_id, scorer.token_ids[0].device)
-    with torch.no_grad():
-        beams = CausalLMBeams(scorer, input_ids, mask)
-    return constrained_beam_search(beams, scorer.trie, num_beams=num_beams)
+def rank_items(
+    scorer: SIDScorer,
+    prompts: list[list[int]],
+    *,
+    num_beams: int,
+    pad_id: int,
+    batch_size: int = 256,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Ranking:
+    """Encode any number of prompts and search: what evaluation, RL and `recommend` all call.
+
+    Prompts of like length share a batch; the result is in the order given.
+
+    Args:
+        scorer: The model and the trie.
+        prompts: Token ids of each prompt.
+        num_beams: M.
+        pad_id: Fills shorter prompts; it is masked.
+        batch_size: Prompts encoded at once.
+        on_batch: Called with (prompts done, prompts in all) after each batch.
+    """
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    rankings = []
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        input_ids, mask = pad_prompts([prompts[row] for row in rows], pad_id, scorer.token_ids[0].device)
+        with torch.no_grad():
+            beams = CausalLMBeams(scorer, input_ids, mask)
+        rankings.append(constrained_beam_search(beams, scorer.trie, num_beams=num_beams))
+        if on_batch is not None:
+            on_batch(start + len(rows), len(order))
+    back = torch.tensor(order).argsort()
+    items = torch.cat([ranking.items for ranking in rankings])[back]
+    return Ranking(items, torch.cat([ranking.scores for ranking in rankings])[back])

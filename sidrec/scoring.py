@@ -1,31 +1,34 @@
 """Turn hidden states of a language model into log-probabilities of codes, for search, SFT and RL alike.
 
-Three ways to normalize a step, one definition for all who need it: `vocabulary` over all tokens (as MiniOneRec does),
-`level` over the K codes of the level, `catalog` over the trie's children, so that the product over levels is a
-distribution over items. `level` and `catalog` multiply only the SID rows of the output layer.
+Three ways to normalize a step, one definition for all who need it: `vocabulary` over all tokens (as
+MiniOneRec does), `level` over the K codes of the level, `catalog` over the trie's children, so that the
+product over levels is a distribution over items. `level` and `catalog` multiply only the SID rows of the
+output layer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from sidrec.errors import ArtifactError, ConfigError
 from sidrec.trie import Children, SIDTrie
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Normalization = Literal["vocabulary", "level", "catalog"]
+    from sidrec.config import Normalization
 
 
 def require_full_attention(model: PreTrainedModel) -> None:
     """Refuse models whose layers a 4-D attention mask would make silently wrong.
 
     Raises:
-        ValueError: If a layer is anything but full attention, or attention runs through a kernel without 4-D masks.
+        ConfigError: If a layer is anything but full attention, or attention runs through a kernel without 4-D
+            masks.
     """
     config = model.config.get_text_config()
     layer_types = getattr(config, "layer_types", None)
@@ -34,13 +37,14 @@ def require_full_attention(model: PreTrainedModel) -> None:
         layer_types = ["sliding_attention" if window is not None else "full_attention"]
     other = sorted(set(layer_types) - {"full_attention"})
     if other:
-        raise ValueError(
-            f"{type(model).__name__} has layers of type {', '.join(other)}; sidrec shares one prompt between beams only "
-            "in models whose layers are all full_attention. Choose such a model (Qwen2, Qwen3, Llama, ...)."
+        raise ConfigError(
+            f"{type(model).__name__} has layers of type {', '.join(other)}; sidrec shares one prompt between "
+            "beams only in models whose layers are all full_attention. Choose such a model (Qwen2, Qwen3, "
+            "Llama, ...)."
         )
     implementation = getattr(config, "_attn_implementation", "sdpa")
     if implementation not in ("sdpa", "eager"):
-        raise ValueError(
+        raise ConfigError(
             f"Attention implementation {implementation!r} takes no 4-D mask. Load the model with "
             'attn_implementation="sdpa" or "eager".'
         )
@@ -52,6 +56,18 @@ class ChildScores:
 
     children: Children
     log_probs: Tensor  # (..., C)
+
+    def pick(self, codes: Tensor) -> Tensor:
+        """Return the log-probabilities of `codes` (...), broadcast against the states; -inf if forbidden."""
+        match = (self.children.codes == codes.unsqueeze(-1)) & self.children.allowed  # (..., C)
+        index = match.int().argmax(-1, keepdim=True)
+        chosen = self.log_probs.expand(match.shape).gather(-1, index).squeeze(-1)
+        return torch.where(match.any(-1), chosen, -torch.inf)
+
+    def entropy(self) -> Tensor:
+        """Return the entropy over the children in nats, (...); mass outside the trie is not counted."""
+        terms = self.log_probs.exp() * self.log_probs.masked_fill(~self.children.allowed, 0.0)
+        return -terms.sum(-1)
 
 
 class SIDScorer:
@@ -72,7 +88,8 @@ class SIDScorer:
             normalization: What the log-probabilities of a step sum to one over.
 
         Raises:
-            ValueError: If the vocabulary lacks a SID token, levels differ, or logits are more than a linear map.
+            ArtifactError: If the vocabulary lacks a SID token or levels differ.
+            ConfigError: If logits are more than a linear map, or attention cannot share a prompt.
         """
         require_full_attention(model)
         self.model, self.trie, self.normalization = model, trie, normalization
@@ -83,9 +100,9 @@ class SIDScorer:
             )
         largest = max(max(ids) for ids in token_ids)
         if largest >= self.head.weight.shape[0]:
-            raise ValueError(
-                f"The model's vocabulary has {self.head.weight.shape[0]} entries, but a SID token has id {largest}: it was "
-                "not trained on these semantic IDs. Rerun: sidrec sft"
+            raise ArtifactError(
+                f"The model's vocabulary has {self.head.weight.shape[0]} entries, but a SID token has id "
+                f"{largest}: it was not trained on these semantic IDs. Rerun: sidrec sft"
             )
         device = self.head.weight.device
         self.token_ids = [torch.tensor(ids, device=device) for ids in token_ids]
@@ -93,17 +110,22 @@ class SIDScorer:
 
     @torch.no_grad()
     def _check_logits_are_linear(self) -> None:
-        """Compare one step with the model's own logits: soft caps and scales of some architectures show here."""
+        """Compare one step with the model's own logits.
+
+        Soft caps and scales of some architectures show here.
+        """
         was_training = self.model.training
         self.model.eval()
         ids = self.token_ids[0][:1].unsqueeze(0)
         output = self.model(input_ids=ids, output_hidden_states=False)
         ours = self.head(self.hidden(input_ids=ids))
         self.model.train(was_training)
-        if not torch.allclose(output.logits.float(), ours.float(), atol=1e-2, rtol=1e-2):
-            raise ValueError(
-                f"{type(self.model).__name__} does more to its logits than its output layer (a soft cap or a scale); "
-                "sidrec scores SID rows alone and would be wrong. Choose another model."
+        # A soft cap is hardly seen while logits are small, so it is asked for by name as well.
+        capped = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None) is not None
+        if capped or not torch.allclose(output.logits.float(), ours.float(), atol=1e-2, rtol=1e-2):
+            raise ConfigError(
+                f"{type(self.model).__name__} does more to its logits than its output layer (a soft cap or a "
+                "scale); sidrec scores SID rows alone and would be wrong. Choose another model."
             )
 
     def hidden(self, **inputs: object) -> Tensor:
@@ -135,9 +157,5 @@ class SIDScorer:
         return ChildScores(children, chosen - total.logsumexp(-1, keepdim=True))
 
     def log_probs(self, hidden: Tensor, states: Tensor, codes: Tensor, level: int) -> Tensor:
-        """Return the log-probability of one code after each state, (...); -inf for a code the trie forbids."""
-        scored = self.children(hidden, states, level)
-        match = (scored.children.codes == codes.unsqueeze(-1)) & scored.children.allowed
-        index = match.int().argmax(-1, keepdim=True)
-        chosen = scored.log_probs.gather(-1, index).squeeze(-1)
-        return torch.where(match.any(-1), chosen, -torch.inf)
+        """Return the log-probability of a code after each state, (...); -inf for one the trie forbids."""
+        return self.children(hidden, states, level).pick(codes)

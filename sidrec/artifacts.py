@@ -1,0 +1,203 @@
+"""What stages leave on disk: whole or not at all, with a manifest that says what it was made from.
+
+A stage writes into `<name>.partial` and renames when done, so that a half-written stage never looks finished.
+Its manifest holds a fingerprint over settings and input hashes: equal fingerprint, nothing to redo; a partial
+directory with another fingerprint is thrown away rather than resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sidrec.errors import ArtifactError
+
+FORMAT_VERSION = 1
+PACKAGES = ("sidrec", "torch", "transformers", "trl", "lightning", "numpy", "scikit-learn")
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the hash of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_json(value: object) -> str:
+    """Return the hash of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write readable JSON in one step: a reader sees the old file or the new one."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ours.
+
+    Raises:
+        ArtifactError: If it is missing or broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{path} does not exist. Is {path.parent} a directory that sidrec wrote?"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{path} is not readable JSON ({error}). Delete {path.parent} and rerun its stage."
+        ) from None
+
+
+def peak_memory_mb() -> int:
+    """Return the most memory this process has held so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+@dataclass
+class Stage:
+    """One stage's directory: what it is made from, whether it is done, and how it becomes so.
+
+    Attributes:
+        directory: Where the finished stage lies.
+        name: As on the command line.
+        settings: What of the config decides the result.
+        inputs: Name -> sha256 of everything that is read.
+        seed: The run's seed.
+    """
+
+    directory: Path
+    name: str
+    settings: Mapping[str, object]
+    inputs: Mapping[str, str]
+    seed: int
+    _started: float = field(default_factory=time.monotonic)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides the result."""
+        return sha256_of_json([FORMAT_VERSION, self.name, self.settings, self.inputs, self.seed])
+
+    @property
+    def partial(self) -> Path:
+        """Where the stage is written until it is done."""
+        return self.directory.with_name(self.directory.name + ".partial")
+
+    def is_done(self) -> bool:
+        """Whether `directory` holds the result of exactly these settings and inputs."""
+        self._finish_swap()
+        manifest = self.directory / "manifest.json"
+        return manifest.is_file() and read_json(manifest).get("fingerprint") == self.fingerprint
+
+    def begin(self) -> Path:
+        """Return the partial directory, with what an interrupted run of the same fingerprint left in it."""
+        self._started = time.monotonic()
+        self._finish_swap()
+        mark = self.partial / "fingerprint.json"
+        if not mark.is_file() or read_json(mark) != self.fingerprint:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir(parents=True)
+            write_json(mark, self.fingerprint)
+        return self.partial
+
+    def finish(self, config_yaml: str) -> None:
+        """Write config and manifest, then put the stage in its place."""
+        outputs = {
+            path.name: sha256_of_file(path)
+            for path in sorted(self.partial.iterdir())
+            if path.is_file() and path.name not in ("fingerprint.json", "config.yaml", "manifest.json")
+        }
+        (self.partial / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        manifest = {
+            "stage": self.name,
+            "format_version": FORMAT_VERSION,
+            "fingerprint": self.fingerprint,
+            "seed": self.seed,
+            "inputs": dict(self.inputs),
+            "outputs": outputs,
+            "versions": {"python": sys.version.split()[0], **_versions()},
+            "wall_seconds": round(time.monotonic() - self._started, 2),
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        write_json(self.partial / "manifest.json", manifest)
+        (self.partial / "fingerprint.json").unlink()
+        self._swap()
+
+    def _swap(self) -> None:
+        if self.directory.exists():
+            os.replace(self.directory, self._old)
+        os.replace(self.partial, self.directory)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    @property
+    def _old(self) -> Path:
+        return self.directory.with_name(self.directory.name + ".old")
+
+    def _finish_swap(self) -> None:
+        """Mend what a kill around the two renames of `finish` left behind."""
+        if self.directory.exists():
+            shutil.rmtree(self._old, ignore_errors=True)
+        # `finish` writes the manifest, then removes the mark: without one the stage is whole.
+        if (self.partial / "manifest.json").is_file() and not (self.partial / "fingerprint.json").exists():
+            self._swap()
+        elif self._old.exists():
+            os.replace(self._old, self.directory)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Return the manifest of a finished stage.
+
+    Raises:
+        ArtifactError: If the stage was never finished there, with the command that makes it.
+    """
+    path = directory / "manifest.json"
+    if not path.is_file():
+        unfinished = directory.with_name(directory.name + ".partial").exists()
+        hint = " (it was interrupted)" if unfinished else ""
+        several = directory.parent.name in ("evaluate", "baselines")  # these hold a directory per model
+        stage = directory.parent.name if several else directory.name
+        known = {name: name for name in ("tokenize", "sft", "rl", "evaluate", "baselines")}
+        command = ({"catalog": "tokenize"} | known).get(stage, "run")
+        raise ArtifactError(f"{directory} holds no finished stage{hint}. Run first: sidrec {command}")
+    return read_json(path)
+
+
+def check_outputs(directory: Path) -> list[str]:
+    """Return one sentence per file of `directory` that is missing or not what its manifest says it was."""
+    problems = []
+    for name, expected in read_manifest(directory)["outputs"].items():
+        path = directory / name
+        if not path.is_file():
+            problems.append(f"{path} is missing.")
+        elif (found := sha256_of_file(path)) != expected:
+            problems.append(
+                f"{path} has changed since it was written (sha256 {found[:8]}, manifest {expected[:8]})."
+            )
+    return problems

@@ -1,0 +1,213 @@
+"""A catalogue in memory and on disk: two checked tables, their hash, and what there is to say about them.
+
+Reading foreign files is left to `readers`, checking to `normalize`, train and test to `splits`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from sidrec.catalog.columns import source_of
+from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items
+from sidrec.errors import ArtifactError, CatalogError
+
+MIN_EVENTS_TO_SPLIT = 3
+_ORDER_KEY = b"sidrec.order"
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Each user's items in order: user u has `items[offsets[u]:offsets[u + 1]]`.
+
+    Attributes:
+        user_ids: U user ids, in order of first appearance.
+        items: (events,) int64 item indices of all users, one after the other.
+        offsets: (U + 1,) int64.
+    """
+
+    user_ids: list[str]
+    items: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    def __getitem__(self, user: int) -> np.ndarray:
+        """Return the items of the user with this number, oldest first (a view)."""
+        user = range(len(self))[user]
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+
+class Catalog:
+    """Two tables: `items`, whose row number is the item index, and `interactions`, by user and time.
+
+    Attributes:
+        items: `item_id`, `title`, `text` (str), then the other columns given.
+        interactions: `user_id`, `item_id` (str), `timestamp` (int64 or float64).
+        order: What gave the order of events: "column 'lent_at'", or "rows" (`timestamp` is the row's number).
+    """
+
+    def __init__(
+        self,
+        items: pd.DataFrame,
+        interactions: pd.DataFrame,
+        *,
+        item_id: str = "item_id",
+        user_id: str = "user_id",
+        timestamp: str | None = None,
+        text: str | None = None,
+        title: str | None = None,
+    ) -> None:
+        """Check the tables and copy them into the form above; `CatalogConfig` describes the keywords.
+
+        Raises:
+            CatalogError: If the tables are incomplete or do not fit together.
+        """
+        self.items = normalize_items(items, item_id=item_id, text=text, title=title)
+        self._item_index = pd.Index(self.items["item_id"])
+        self.interactions, self.order = normalize_interactions(
+            interactions,
+            self._item_index,
+            item_id=item_id,
+            user_id=user_id,
+            timestamp=timestamp,
+            items_name=source_of(items, "items"),
+        )
+
+    @property
+    def num_items(self) -> int:
+        """Number of items, N."""
+        return len(self.items)
+
+    @property
+    def num_users(self) -> int:
+        """Number of users with at least one event, U."""
+        return len(self._sequences)
+
+    def sequences(self) -> Sequences:
+        """Return every user's items in order."""
+        return self._sequences
+
+    @cached_property
+    def _sequences(self) -> Sequences:
+        users = self.interactions["user_id"]
+        numbers, names = pd.factorize(users)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(numbers))]).astype(np.int64)
+        items = self._item_index.get_indexer(pd.Index(self.interactions["item_id"])).astype(np.int64)
+        return Sequences(user_ids=[str(name) for name in names], items=items, offsets=offsets)
+
+    def index_of(self, item_ids: Iterable[str]) -> list[int]:
+        """Return the item index of each id.
+
+        Raises:
+            CatalogError: If an id is unknown; names it and a near match.
+        """
+        ids = list(item_ids)
+        found = self._item_index.get_indexer(pd.Index(ids, dtype=object)).tolist() if ids else []
+        unknown = [item_id for item_id, item in zip(ids, found, strict=True) if item < 0]
+        if unknown:
+            raise CatalogError(
+                f"The catalogue of {self.num_items} items does not have "
+                f"{name_unknown(unknown, self._item_index)} Use ids of its items.parquet."
+            )
+        return found
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of ids, titles, texts and events, the same after a reload. Other columns do not count."""
+        digest = hashlib.sha256(b"sidrec catalog 1\n")
+        for column in ("item_id", "title", "text"):
+            digest.update(json.dumps(self.items[column].tolist()).encode())
+        sequences = self.sequences()
+        digest.update(json.dumps(sequences.user_ids).encode())
+        times = self.interactions["timestamp"].to_numpy()
+        for array in (sequences.offsets, sequences.items, times):
+            little_endian = array.dtype.newbyteorder("<")
+            digest.update(little_endian.str.encode() + array.astype(little_endian).tobytes())
+        return digest.hexdigest()
+
+    def save(self, directory: Path) -> None:
+        """Write `items.parquet` and `interactions.parquet` into `directory`, which is made when missing."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        items = pa.Table.from_pandas(self.items, preserve_index=False)
+        interactions = pa.Table.from_pandas(self.interactions, preserve_index=False)
+        metadata = {**(interactions.schema.metadata or {}), _ORDER_KEY: self.order.encode()}
+        parquet.write_table(items, directory / "items.parquet")
+        parquet.write_table(
+            interactions.replace_schema_metadata(metadata), directory / "interactions.parquet"
+        )
+
+    @classmethod
+    def load(cls, directory: Path) -> Catalog:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: If a file is missing or broken.
+        """
+        tables = []
+        for name in ("items.parquet", "interactions.parquet"):
+            path = Path(directory) / name
+            if not path.is_file():
+                raise ArtifactError(f"There is no {path}. Make it again: sidrec tokenize CONFIG.yaml")
+            try:
+                tables.append(parquet.read_table(path))
+            except (pa.ArrowException, OSError) as error:
+                raise ArtifactError(
+                    f"{path} cannot be read ({str(error).splitlines()[0]}). "
+                    "Remove it and rerun: sidrec tokenize CONFIG.yaml"
+                ) from error
+        items, interactions = tables
+        catalog = cls(
+            items.to_pandas(), interactions.to_pandas(), text="{text}", title="title", timestamp="timestamp"
+        )
+        catalog.order = (interactions.schema.metadata or {}).get(_ORDER_KEY, catalog.order.encode()).decode()
+        return catalog
+
+    def statistics(self) -> dict[str, Any]:
+        """Return counts, density (events / (users x items)) and quantiles of the events per user."""
+        sequences = self.sequences()
+        lengths = np.diff(sequences.offsets)
+        events = len(sequences.items)
+        quantiles = np.quantile(lengths, [0, 0.25, 0.5, 0.75, 0.95, 1], method="nearest").tolist()
+        names = ("min", "p25", "median", "p75", "p95", "max")
+        return {
+            "users": self.num_users,
+            "items": self.num_items,
+            "events": events,
+            "density": events / (self.num_users * self.num_items),
+            "events_per_user": {
+                **dict(zip(names, map(int, quantiles), strict=True)),
+                "mean": float(lengths.mean()),
+            },
+            "items_without_events": self.num_items - len(np.unique(sequences.items)),
+            "users_too_short_to_split": int((lengths < MIN_EVENTS_TO_SPLIT).sum()),
+            "order": self.order,
+        }
+
+    def describe(self) -> str:
+        """Return the statistics as a few lines to print."""
+        facts = self.statistics()
+        lengths = facts["events_per_user"]
+        return "\n".join(
+            [
+                f"{facts['users']:,} users, {facts['items']:,} items, {facts['events']:,} events "
+                f"(density {facts['density']:.3%}), in the order of: {facts['order']}",
+                f"events per user: min {lengths['min']}, 25% {lengths['p25']}, median {lengths['median']}, "
+                f"mean {lengths['mean']:.1f}, 75% {lengths['p75']}, 95% {lengths['p95']}, "
+                f"max {lengths['max']}",
+                f"items without events: {facts['items_without_events']:,}; users with fewer than "
+                f"{MIN_EVENTS_TO_SPLIT} events (train only): {facts['users_too_short_to_split']:,}",
+            ]
+        )

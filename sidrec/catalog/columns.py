@@ -1,0 +1,113 @@
+"""Columns of a table as what they stand for: ids and texts as strings, times as numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidrec.errors import CatalogError, nearest
+
+
+def source_of(frame: pd.DataFrame, default: str) -> str:
+    """Return what to call a table in a message: its file's name, when it was read from one."""
+    return str(frame.attrs.get("source", default))
+
+
+def require_column(frame: pd.DataFrame, column: str, *, setting: str, default: str) -> pd.Series:
+    """Return a column, or raise with the names that are there."""
+    if column not in frame.columns:
+        columns = [str(name) for name in frame.columns]
+        raise CatalogError(
+            f'{source_of(frame, default)} has no column "{column}" ({setting}).{nearest(column, columns)} '
+            f"Columns: {', '.join(columns)}. Set {setting} to one of them."
+        )
+    return frame[column]
+
+
+def as_strings(column: pd.Series) -> pd.Series:
+    """Return the cells as strings: '' if missing, parts of a list joined by ", ", else what `str` gives."""
+    if pd.api.types.infer_dtype(column, skipna=False) == "string" and not column.hasnans:
+        return column.reset_index(drop=True).astype(str)
+    missing = column.map(_is_missing).to_numpy(dtype=bool)
+    cells = ["" if absent else _cell(value) for value, absent in zip(column, missing, strict=True)]
+    return pd.Series(cells, dtype=str)
+
+
+def is_text(column: pd.Series) -> bool:
+    """Say whether a column holds words: cells that are not all numbers, times or empty."""
+    kinds = pd.api.types
+    if kinds.is_numeric_dtype(column) or kinds.is_bool_dtype(column) or kinds.is_datetime64_any_dtype(column):
+        return False
+    strings = as_strings(column)
+    strings = strings[strings.str.strip() != ""]
+    return bool(pd.to_numeric(strings, errors="coerce").isna().any())
+
+
+def parse_timestamps(column: pd.Series, *, source: str) -> np.ndarray:
+    """Return times as int64 where all are whole, else float64; dates become seconds since 1970-01-01 UTC.
+
+    A column holds numbers (of any unit: only their order matters) or ISO dates; the first cell decides which.
+
+    Raises:
+        CatalogError: If a cell is neither, is empty, or is not finite.
+    """
+    if pd.api.types.is_datetime64_any_dtype(column):
+        dates = pd.to_datetime(column.reset_index(drop=True), utc=True)
+        return _seconds(dates, column, source)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        numbers = column.reset_index(drop=True)
+    else:
+        strings = as_strings(column)
+        numbers = pd.to_numeric(strings, errors="coerce")
+        if pd.isna(numbers.iloc[0]):
+            dates = pd.to_datetime(strings, format="ISO8601", utc=True, errors="coerce")
+            return _seconds(dates, column, source)
+    floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    _raise_for_first(~np.isfinite(floats), column, source)
+    if pd.api.types.is_integer_dtype(numbers) and numbers.max() <= np.iinfo(np.int64).max:
+        return numbers.to_numpy(dtype=np.int64)
+    return floats
+
+
+def _seconds(dates: pd.Series, column: pd.Series, source: str) -> np.ndarray:
+    """Return UTC dates as seconds."""
+    _raise_for_first(dates.isna().to_numpy(), column, source)
+    microseconds = dates.dt.as_unit("us").astype(np.int64).to_numpy()
+    if not (microseconds % 1_000_000).any():
+        return microseconds // 1_000_000
+    return microseconds / 1e6
+
+
+def _raise_for_first(bad: np.ndarray, column: pd.Series, source: str) -> None:
+    """Name the first bad cell of a column of times."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise CatalogError(
+            f'{source}: data row {row + 1} has "{_shown(column.iloc[row])}" as {column.name}, expected a '
+            "number or an ISO date (2024-05-31 or 2024-05-31T18:30:00), in one form for the whole column. "
+            "Mend the row, or set catalog.timestamp to another column."
+        )
+
+
+def _shown(value: Any) -> str:
+    """Return a cell as a message shows it."""
+    return "" if _is_missing(value) else str(value)[:60]
+
+
+def _is_missing(value: Any) -> bool:
+    """Say whether a cell is None, NaN or NaT (a list is not)."""
+    return value is None or bool(np.ndim(value) == 0 and pd.isna(value))
+
+
+def _cell(value: Any) -> str:
+    """Return one cell as text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple | np.ndarray):
+        return ", ".join(_cell(part) for part in value if not _is_missing(part))
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)

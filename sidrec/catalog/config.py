@@ -1,0 +1,53 @@
+"""What the config sections `catalog` and `split` may hold; reading the YAML is left to `sidrec.config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class CatalogConfig(BaseModel):
+    """Where the two tables lie and what their columns mean."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: Path | None = Field(
+        None,
+        description="One row per item: .csv, .tsv, .jsonl, .ndjson (each also .gz), .parquet or LC-Rec "
+        ".item.json; or a directory with one *.item.json and one *.inter.json, which needs no interactions.",
+    )
+    interactions: Path | None = Field(
+        None, description="One row per event (who had what, when), in the same formats or LC-Rec .inter.json."
+    )
+    item_id: str = Field(
+        "item_id", description="Column of the item id, in both tables. Ids are text: 007 is not 7."
+    )
+    user_id: str = Field("user_id", description="Column of the user id in the interactions.")
+    timestamp: str | None = Field(
+        None,
+        description="Column of the time of an event: numbers (any unit) or ISO dates (UTC unless they say "
+        "otherwise). Absent: the column `timestamp` when there is one, else the order of the rows.",
+    )
+    text: str | None = Field(
+        None,
+        description="Template of an item's text over columns, such as `{title}, by {author}`; {{ and }} are "
+        "braces. Absent: all text columns but the id.",
+    )
+    title: str | None = Field(
+        None,
+        description="Column shown to people. Absent: `title` or `name`, else the text's first 60 characters.",
+    )
+
+
+class SplitConfig(BaseModel):
+    """How events are divided into train, valid and test."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: Literal["leave_one_out"] = Field(
+        "leave_one_out",
+        description="leave_one_out: the last event of a user is test, the one before valid, the rest train; "
+        "users with fewer than 3 events are train only.",
+    )

@@ -1,0 +1,158 @@
+"""The two tables as the user has them, checked and brought into the one form the rest of sidrec reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from sidrec.catalog.columns import as_strings, parse_timestamps, require_column, source_of
+from sidrec.catalog.template import render_texts
+from sidrec.errors import CatalogError, nearest
+
+TITLE_CHARACTERS = 60
+BY_ROWS = "rows"
+
+
+def normalize_items(
+    items: pd.DataFrame, *, item_id: str = "item_id", text: str | None = None, title: str | None = None
+) -> pd.DataFrame:
+    """Return `item_id`, `title`, `text` (all str), then the other columns, in the order of the rows.
+
+    The id column is renamed. Columns called `title` and `text` give way to those made here. An item without a
+    title gets the beginning of its text. Other columns stay as they are, lists and mixed cells become text.
+
+    Raises:
+        CatalogError: If a column is missing, an id is empty or there twice, or an item has no text.
+    """
+    name = source_of(items, "items")
+    _require_rows(items, name)
+    ids = as_strings(require_column(items, item_id, setting="catalog.item_id", default="items"))
+    _require_ids(ids, column=item_id, name=name)
+    repeated = ids[ids.duplicated()]
+    if len(repeated):
+        first = repeated.iloc[0]
+        rows = np.flatnonzero(ids == first)[:2] + 1
+        raise CatalogError(
+            f'{name}: the {item_id} "{first}" is in data rows {rows[0]} and {rows[1]}, expected each item '
+            f"once ({len(repeated)} rows too many). Remove the duplicates."
+        )
+    texts = render_texts(items, text, item_id=item_id)
+    for row, rendered in enumerate(texts):
+        if not rendered:
+            raise CatalogError(
+                f'{name}: item "{ids[row]}" (data row {row + 1}) has an empty text, expected words. '
+                "Fill in its columns, name others in catalog.text, or remove the item."
+            )
+    normalized = pd.DataFrame(
+        {"item_id": ids, "title": _titles(items, title, texts), "text": texts}, dtype=str
+    )
+    others = {
+        str(column): _storable(items[column])
+        for column in items.columns
+        if column != item_id and str(column) not in normalized.columns
+    }
+    return pd.concat([normalized, pd.DataFrame(others, index=normalized.index)], axis=1)
+
+
+def normalize_interactions(
+    interactions: pd.DataFrame,
+    item_index: pd.Index,
+    *,
+    item_id: str = "item_id",
+    user_id: str = "user_id",
+    timestamp: str | None = None,
+    items_name: str = "items",
+) -> tuple[pd.DataFrame, str]:
+    """Return `user_id`, `item_id` (str), `timestamp` (int64 or float64), sorted, and what gave the order.
+
+    Users stay in order of first appearance; the events of a user are sorted by time, and by row where times
+    are equal. No `timestamp` means the column of that name when there is one, else the number of the row.
+
+    Raises:
+        CatalogError: If a column is missing, an id empty, an item unknown, or a time neither number nor date.
+    """
+    name = source_of(interactions, "interactions")
+    _require_rows(interactions, name)
+    users = as_strings(
+        require_column(interactions, user_id, setting="catalog.user_id", default="interactions")
+    )
+    items = as_strings(
+        require_column(interactions, item_id, setting="catalog.item_id", default="interactions")
+    )
+    _require_ids(users, column=user_id, name=name)
+    _require_ids(items, column=item_id, name=name)
+    _require_known(items, item_index, name=name, items_name=items_name)
+    if timestamp is None and "timestamp" in interactions.columns:
+        timestamp = "timestamp"
+    if timestamp is None:
+        times, order = np.arange(len(users), dtype=np.int64), BY_ROWS
+    else:
+        column = require_column(interactions, timestamp, setting="catalog.timestamp", default="interactions")
+        times, order = parse_timestamps(column, source=name), f"column '{timestamp}'"
+    user_numbers, _ = pd.factorize(users)
+    by_user_and_time = np.lexsort((times, user_numbers))
+    table = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
+    return table.iloc[by_user_and_time].reset_index(drop=True), order
+
+
+def name_unknown(unknown: Iterable[str], item_index: pd.Index) -> str:
+    """List the first three unknown ids, the first with its nearest known one."""
+    distinct = list(dict.fromkeys(unknown))
+    names = ", ".join(f'"{item}"' for item in distinct[:3]) + (", ..." if len(distinct) > 3 else "")
+    return f"{names}.{nearest(distinct[0], item_index)}"
+
+
+def _require_rows(frame: pd.DataFrame, name: str) -> None:
+    """Raise for a table without rows."""
+    if not len(frame):
+        raise CatalogError(f"{name} has no rows, expected one at least. Check what made the table.")
+
+
+def _require_ids(ids: pd.Series, *, column: str, name: str) -> None:
+    """Raise for an id that is empty or only white space."""
+    empty = (ids.str.strip() == "").to_numpy()
+    if empty.any():
+        raise CatalogError(
+            f"{name}: data row {int(np.argmax(empty)) + 1} has an empty {column}, expected an id "
+            f"({int(empty.sum())} such rows). Fill it in or remove the row."
+        )
+
+
+def _require_known(items: pd.Series, item_index: pd.Index, *, name: str, items_name: str) -> None:
+    """Raise for events whose item is not in the table of items."""
+    unknown = items[~items.isin(item_index).to_numpy()]
+    if len(unknown):
+        raise CatalogError(
+            f"{name}: {len(unknown)} of {len(items)} events (the first in data row {unknown.index[0] + 1}) "
+            f"have items that {items_name} does not have: {name_unknown(unknown, item_index)} "
+            "Add the items or remove the events."
+        )
+
+
+def _titles(items: pd.DataFrame, title: str | None, texts: list[str]) -> list[str]:
+    """Return one line per item to show to people."""
+    if title is not None:
+        column = require_column(items, title, setting="catalog.title", default="items")
+    else:
+        named = [name for name in ("title", "name") if name in items.columns]
+        if not named:
+            return [_one_line(text)[:TITLE_CHARACTERS] for text in texts]
+        column = items[named[0]]
+    return [
+        _one_line(cell) or _one_line(text)[:TITLE_CHARACTERS]
+        for cell, text in zip(as_strings(column), texts, strict=True)
+    ]
+
+
+def _one_line(text: str) -> str:
+    """Make any run of white space one blank."""
+    return " ".join(text.split())
+
+
+def _storable(column: pd.Series) -> pd.Series:
+    """Keep a typed column; turn cells of mixed type into text, so that every column can be saved."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_object_dtype(column):
+        return as_strings(column)
+    return column.reset_index(drop=True)

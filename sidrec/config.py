@@ -1,0 +1,288 @@
+"""The settings of a run: one YAML and `section.key=value` overrides, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sidrec.catalog.config import CatalogConfig, SplitConfig
+from sidrec.embedding import EmbeddingConfig
+from sidrec.errors import ConfigError, nearest
+
+Normalization = Literal["vocabulary", "level", "catalog"]
+TRAINER_OF_OURS = {
+    "output_dir",
+    "seed",
+    "data_seed",
+    "eval_strategy",
+    "save_strategy",
+    "metric_for_best_model",
+}
+SCIENTIFIC = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-4 as the number it is, which YAML 1.1 takes for a string."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the strings that `_Loader` would read as numbers."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", SCIENTIFIC, list("-+.0123456789"))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", SCIENTIFIC, list("-+.0123456789"))
+
+
+class Section(BaseModel):
+    """A part of the config; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class TokenizerConfig(Section):
+    """RQ-VAE and its codebooks; field by field `tokenizer.rqvae.RQVAESettings`."""
+
+    codebook_sizes: tuple[int, ...] = Field(
+        (256, 256, 256), description="K per level, first level first (TIGER: 256)."
+    )
+    latent_dim: int = Field(32, ge=1, description="Length of a code vector (TIGER: 32).")
+    hidden_dims: tuple[int, ...] = Field((256, 128), description="Widths of the encoder's hidden layers.")
+    epochs: int = Field(200, ge=1, description="Passes over the item vectors.")
+    batch_size: int = Field(1024, ge=1, description="Items per step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Of AdamW.")
+    weight_decay: float = Field(1e-4, ge=0, description="Of AdamW.")
+    commitment_weight: float = Field(
+        0.25, ge=0, description="Pull of latents towards their code (VQ-VAE: 0.25)."
+    )
+    dead_code_epochs: int = Field(5, ge=1, description="Epochs unused after which a code is revived.")
+
+    @model_validator(mode="after")
+    def _sizes_are_positive(self) -> TokenizerConfig:
+        if not self.codebook_sizes or min(self.codebook_sizes) < 1:
+            raise ValueError("codebook_sizes needs at least one level of at least one code")
+        return self
+
+
+class ModelConfig(Section):
+    """The language model: a preset trained from scratch, or a model of your own."""
+
+    preset: Literal["tiny", "small", "base"] = Field(
+        "tiny", description="Qwen3 shape of about 1M, 6M or 30M parameters."
+    )
+    path: str | None = Field(None, description="Directory or hub name of a causal LM; replaces the preset.")
+    text_vocabulary_size: int = Field(
+        1000, ge=259, description="BPE tokens a preset learns from the item texts."
+    )
+
+
+class PromptConfig(Section):
+    """How histories and titles are put to the model."""
+
+    template: Literal["compact", "instruct"] | None = Field(
+        None,
+        description="compact: SIDs only (default of presets); instruct: words (default with model.path).",
+    )
+    max_history: int = Field(20, ge=1, description="Newest items of a history that the model sees.")
+    max_title_tokens: int = Field(24, ge=1, description="Tokens of a title that the model sees or writes.")
+
+
+class SFTConfig(Section):
+    """Supervised alignment of the language model with semantic IDs."""
+
+    loss: Normalization | None = Field(
+        None,
+        description="What SID positions are normalized over; default catalog for presets, else vocabulary.",
+    )
+    alignment: bool = Field(
+        True, description="Also train title -> SID and SID -> title, a row each per item."
+    )
+    epochs: float = Field(30, gt=0, description="Most passes over the rows; early stopping may end before.")
+    batch_size: int = Field(128, ge=1, description="Rows per optimizer step.")
+    learning_rate: float = Field(
+        2e-3, gt=0, description="Peak rate of AdamW; 3e-4 or less for pretrained models."
+    )
+    weight_decay: float = Field(0.01, ge=0, description="Of AdamW.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="On embeddings and the outputs of attention and MLP.")
+    patience: int = Field(5, ge=1, description="Evaluations without a better NDCG@10 before training stops.")
+    evaluations: int = Field(15, ge=1, description="How often valid NDCG@10 is measured during all epochs.")
+    validation_users: int = Field(
+        1000, ge=1, description="Users of the fixed sample that is evaluated on valid."
+    )
+    trainer: dict[str, Any] = Field(
+        default_factory=dict, description="transformers.TrainingArguments, as they are."
+    )
+
+    @model_validator(mode="after")
+    def _trainer_is_free(self) -> SFTConfig:
+        return _check_trainer(self)
+
+
+class RLConfig(Section):
+    """ReRe: reinforcement learning on constrained beams."""
+
+    num_generations: int = Field(16, ge=2, description="G rollouts per prompt (ReRe: 16).")
+    prompts_per_step: int = Field(32, ge=1, description="Prompts of one optimizer step.")
+    steps: int = Field(200, ge=1, description="Optimizer steps.")
+    learning_rate: float = Field(
+        1e-4, gt=0, description="Peak rate of AdamW; 1e-5 or less for pretrained models."
+    )
+    beta: float = Field(0.04, ge=0, description="Weight of the KL term to the SFT model.")
+    rewards: dict[str, float] = Field(
+        default_factory=lambda: {"rule": 1.0, "ranking": 1.0}, description="Reward name -> weight."
+    )
+    evaluations: int = Field(5, ge=1, description="How often valid NDCG@10 is measured.")
+    validation_users: int = Field(
+        2000, ge=1, description="Users of the fixed sample that is evaluated on valid."
+    )
+    trainer: dict[str, Any] = Field(default_factory=dict, description="trl.GRPOConfig, as they are.")
+
+    @model_validator(mode="after")
+    def _trainer_is_free(self) -> RLConfig:
+        return _check_trainer(self)
+
+
+class EvaluationConfig(Section):
+    """Full-ranking evaluation."""
+
+    num_beams: int = Field(
+        20, ge=1, description="Beams of the constrained search; metrics reach to this depth."
+    )
+    batch_size: int = Field(256, ge=1, description="Users decoded at once.")
+    bootstrap_samples: int = Field(1000, ge=1, description="Resamples of the users behind every interval.")
+
+
+class Config(Section):
+    """Everything that decides a run."""
+
+    output: Path = Field(Path("runs/run"), description="Directory of the run.")
+    seed: int = Field(0, ge=0, description="Of everything random.")
+    catalog: CatalogConfig = Field(default_factory=CatalogConfig)
+    split: SplitConfig = Field(default_factory=SplitConfig)
+    embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    prompt: PromptConfig = Field(default_factory=PromptConfig)
+    sft: SFTConfig = Field(default_factory=SFTConfig)
+    rl: RLConfig = Field(default_factory=RLConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+    def to_yaml(self) -> str:
+        """Write out every setting; reading it back repeats the run."""
+        settings = self.model_dump(mode="json")
+        return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `section.key=value` overrides; values are YAML too.
+
+    Raises:
+        ConfigError: For a missing or broken file, an unknown key (the nearest is suggested) or a value of the
+            wrong type; all faults of the config are named at once.
+    """
+    raw = {} if path is None else _read_yaml(path)
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(
+                f"{override!r} is no setting. Write section.key=value, such as rl.num_generations=8."
+            )
+        _put(raw, key.split("."), _parse(override, value))
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        source = "the settings" if path is None else str(path)
+        faults = "; ".join(_explain(fault) for fault in error.errors())
+        raise ConfigError(f"In {source}: {faults}") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
+    except FileNotFoundError:
+        raise ConfigError(f"The config {path} does not exist. Check the path, or write one.") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise ConfigError(f"The config {path} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"The config {path} is not UTF-8 text. Save it as UTF-8.") from None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"The config {path} is not valid YAML: {reason}") from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"The config {path} must hold sections such as `catalog:`, not a {type(raw).__name__}."
+        )
+    return raw
+
+
+def _parse(override: str, value: str) -> Any:
+    try:
+        parsed = yaml.load(value, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"{override!r}: the value is not valid YAML. Quote it, such as 'catalog.text=\"{{title}}\"'."
+        ) from None
+    # "{title}" and "Title: {title}" are mappings to YAML and templates to everyone else.
+    if not isinstance(parsed, dict):
+        return parsed
+    only_names = bool(parsed) and all(entry is None for entry in parsed.values())
+    return value if only_names or not value.lstrip().startswith("{") else parsed
+
+
+def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:
+    for depth, key in enumerate(keys[:-1]):
+        raw = raw.setdefault(key, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{'.'.join(keys)}: {'.'.join(keys[: depth + 1])} is a value, not a section.")
+    raw[keys[-1]] = value
+
+
+def _explain(fault: Any) -> str:
+    """Say one fault of pydantic's in a sentence."""
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _keys_beside(fault["loc"])
+        prefix = place.rpartition(".")[0]
+        guess = nearest(str(fault["loc"][-1]), known) or _anywhere(str(fault["loc"][-1]))
+        where = f" in section {prefix}" if prefix else ""
+        return f"{place} is not an option.{guess} Known{where}: {', '.join(known)}."
+    value = repr(fault["input"])
+    shown = value if len(value) < 60 else value[:57] + "..."
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = f"expected {message}" if fault["msg"].startswith("Input should be ") else message
+    return f"{place or 'config'}: {expected}, got {shown}."
+
+
+def _keys_beside(location: tuple[Any, ...]) -> list[str]:
+    section: Any = Config
+    for part in location[:-1]:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
+def _anywhere(name: str) -> str:
+    """Suggest a key of another section, for people who forgot the section."""
+    paths = {
+        key: f"{section}.{key}"
+        for section, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for key in field.annotation.model_fields
+    }
+    close = difflib.get_close_matches(name, paths, n=1, cutoff=0.75)
+    return f' Did you mean "{paths[close[0]]}"?' if close else ""
+
+
+def _check_trainer(section: Any) -> Any:
+    taken = sorted(TRAINER_OF_OURS & set(section.trainer))
+    if taken:
+        raise ValueError(
+            f"trainer: {', '.join(taken)} is set by sidrec; use the options of the section instead"
+        )
+    return section

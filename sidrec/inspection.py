@@ -1,0 +1,72 @@
+"""Say what is in a run directory, and what in it does not fit together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidrec.artifacts import check_outputs, read_manifest
+from sidrec.catalog import Catalog
+from sidrec.errors import ArtifactError
+from sidrec.stages.run import weights_hash
+from tokenizer.semantic_ids import SemanticIDs
+
+STAGES = ("tokenize", "baselines/popularity", "sft", "rl", "evaluate/sft", "evaluate/rl")
+
+
+@dataclass(frozen=True)
+class StageState:
+    """One stage of a run: `state` is done, interrupted or missing; `problems` are sentences."""
+
+    stage: str
+    state: str
+    seconds: float | None
+    inputs: dict[str, str]
+    problems: list[str]
+
+
+def inspect(output: Path) -> list[StageState]:
+    """Return the state of every stage of a run, with hashes that must match and where they do not.
+
+    Raises:
+        ArtifactError: If the directory holds no stage at all.
+    """
+    if not any((output / stage).exists() or _partial(output, stage).exists() for stage in STAGES):
+        raise ArtifactError(f"{output} is no run directory: it holds no stage. Run first: sidrec tokenize")
+    held = _held(output)
+    return [_state(output, stage, held) for stage in STAGES]
+
+
+def _partial(output: Path, stage: str) -> Path:
+    return (output / stage).with_name(Path(stage).name + ".partial")
+
+
+def _held(output: Path) -> dict[str, str]:
+    """Hashes of what the run holds now."""
+    held = {}
+    if (output / "catalog" / "items.parquet").is_file():
+        held["catalog"] = Catalog.load(output / "catalog").sha256
+    if (output / "tokenize" / "semantic_ids.parquet").is_file():
+        held["semantic_ids"] = SemanticIDs.load(output / "tokenize" / "semantic_ids.parquet").sha256
+    return held
+
+
+def _state(output: Path, stage: str, held: dict[str, str]) -> StageState:
+    directory = output / stage
+    if not (directory / "manifest.json").is_file():
+        state = "interrupted" if _partial(output, stage).exists() else "missing"
+        return StageState(stage, state, None, {}, [])
+    manifest = read_manifest(directory)
+    inputs: dict[str, str] = manifest["inputs"]
+    problems = check_outputs(directory)
+    now = dict(held)
+    source = {"rl": "sft", "evaluate/sft": "sft", "evaluate/rl": "rl"}.get(stage)
+    if source is not None and (output / source).is_dir():
+        now["weights"] = weights_hash(output / source)
+    for name, expected in inputs.items():
+        if name in now and now[name] != expected:
+            problems.append(
+                f"{directory} was made from other {name} (sha256 {expected[:8]}) than the run holds now "
+                f"({now[name][:8]}). Rerun: sidrec {manifest['stage']}"
+            )
+    return StageState(stage, "done", manifest["wall_seconds"], inputs, problems)

@@ -1,0 +1,162 @@
+"""Make the language model: a preset from scratch, or any causal LM with new rows for SID tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sidrec.errors import ConfigError
+from sidrec.vocabulary import SIDVocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from sidrec.config import ModelConfig
+
+# Qwen3 shapes: (hidden, layers, heads, MLP). tiny has about 1M parameters with a text vocabulary of 1,000.
+PRESETS = {"tiny": (128, 3, 4, 384), "small": (256, 6, 4, 768), "base": (512, 8, 8, 1536)}
+BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
+HEAD_DIM = {"tiny": 32, "small": 64, "base": 64}
+
+
+def make_model(
+    config: ModelConfig,
+    texts: Iterable[str],
+    codebook_sizes: tuple[int, ...],
+    *,
+    max_positions: int,
+    seed: int,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, SIDVocabulary]:
+    """Return a model, its text tokenizer with SID tokens added, and where those are.
+
+    Args:
+        config: `model.path` (any causal LM) or `model.preset` (from scratch).
+        texts: The catalogue's own texts; a preset's text tokenizer is trained on them.
+        codebook_sizes: K per level.
+        max_positions: Longest row a preset must take, in tokens.
+        seed: Of all new weights.
+
+    Raises:
+        ConfigError: If `model.path` holds no causal language model.
+    """
+    import torch
+
+    if config.path is not None:
+        model, text_tokenizer = _load(config.path)
+    else:
+        text_tokenizer = _train_text_tokenizer(texts, config.text_vocabulary_size)
+        model = None
+    known = set(text_tokenizer.get_vocab().values())
+    vocabulary = SIDVocabulary.add_to(text_tokenizer, codebook_sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if model is None:
+            model = _from_scratch(config.preset, text_tokenizer, max_positions)
+        else:
+            new = [token_id for ids in vocabulary.token_ids for token_id in ids if token_id not in known]
+            _add_rows(model, text_tokenizer, new)
+    # Ours to decide: an Instruct model's sampling defaults (top_k, top_p) must never filter after a
+    # constraint.
+    model.generation_config = type(model.generation_config)(
+        bos_token_id=text_tokenizer.bos_token_id,
+        eos_token_id=text_tokenizer.eos_token_id,
+        pad_token_id=text_tokenizer.pad_token_id,
+    )
+    return model, text_tokenizer, vocabulary
+
+
+def _train_text_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerBase:
+    """Train a byte-level BPE: every text can be written, none becomes an unknown token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=[PAD, BOS, EOS],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token=BOS, eos_token=EOS, pad_token=PAD, padding_side="left"
+    )
+
+
+def _from_scratch(
+    preset: str, text_tokenizer: PreTrainedTokenizerBase, max_positions: int
+) -> PreTrainedModel:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    hidden, layers, heads, mlp = PRESETS[preset]
+    config = Qwen3Config(
+        vocab_size=len(text_tokenizer),
+        hidden_size=hidden,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=HEAD_DIM[preset],
+        max_position_embeddings=max(256, max_positions),
+        tie_word_embeddings=True,
+        bos_token_id=text_tokenizer.bos_token_id,
+        eos_token_id=text_tokenizer.eos_token_id,
+        pad_token_id=text_tokenizer.pad_token_id,
+    )
+    return Qwen3ForCausalLM(config)
+
+
+def _load(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a directory or hub name."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise ConfigError(
+            f"model.path: {path} holds no config.json; it is not a Hugging Face model directory."
+        )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        text_tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.path: {path} could not be loaded as a causal language model with its text tokenizer "
+            f"({str(error).splitlines()[0]}). Give a directory or hub name that AutoModelForCausalLM takes."
+        ) from error
+    if text_tokenizer.eos_token_id is None:
+        raise ConfigError(
+            f"model.path: the text tokenizer of {path} has no end-of-text token, which titles need."
+        )
+    if text_tokenizer.pad_token_id is None:
+        text_tokenizer.pad_token = text_tokenizer.eos_token
+    return model, text_tokenizer
+
+
+def _add_rows(model: Any, text_tokenizer: PreTrainedTokenizerBase, new_ids: list[int]) -> None:
+    """Give new SID tokens rows near the mean of the rows that text has.
+
+    Exactly the mean would make all codes equal; random rows of the wrong size would drown the text. Padded
+    vocabularies are longer than their tokenizer, so the larger of both is kept.
+    """
+    import torch
+
+    new = torch.tensor(new_ids, dtype=torch.int64)
+    size_before = model.get_input_embeddings().weight.shape[0]
+    model.resize_token_embeddings(max(size_before, len(text_tokenizer)), mean_resizing=False)
+    old = torch.ones(model.get_input_embeddings().weight.shape[0], dtype=torch.bool)
+    old[new] = False
+    old[size_before:] = False
+    weights: list[Tensor] = [model.get_input_embeddings().weight]
+    if not model.config.get_text_config().tie_word_embeddings:
+        weights.append(model.get_output_embeddings().weight)
+    with torch.no_grad():
+        for weight in weights:
+            rows = weight[old]
+            noise = torch.randn(len(new), weight.shape[1]) * rows.std(0)
+            weight[new] = (rows.mean(0) + 0.5 * noise).to(weight.dtype)

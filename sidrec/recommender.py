@@ -1,0 +1,134 @@
+"""Recommend items of a catalogue from a model directory, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import pandas as pd
+
+from sidrec.errors import ArtifactError, SidrecError, nearest
+from sidrec.sid_model import SIDModel
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item; `score` is the log-probability of its semantic ID."""
+
+    rank: int
+    item_id: str
+    title: str
+    score: float
+
+
+class Recommender:
+    """Ranks the catalogue after a history of item ids."""
+
+    def __init__(self, sid_model: SIDModel, titles: Sequence[str]) -> None:
+        """Take a model and the titles of its items, in catalogue order."""
+        self._sid_model = sid_model
+        self._titles = titles
+        self._item_ids = sid_model.semantic_ids.item_ids
+        self._row = {item_id: row for row, item_id in enumerate(self._item_ids)}
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> Recommender:
+        """Load a model directory that `sidrec sft` or `sidrec rl` wrote, or the later one of a run.
+
+        Raises:
+            ArtifactError: If there is none, or its files are not those that were written.
+        """
+        directory = Path(directory)
+        if not (directory / "prompts.json").is_file():
+            found = [
+                directory / name for name in ("rl", "sft") if (directory / name / "prompts.json").is_file()
+            ]
+            if not found:
+                raise ArtifactError(
+                    f"{directory} holds no model: neither it nor its rl/ or sft/ has a prompts.json. "
+                    "Give a run directory after `sidrec sft`."
+                )
+            directory = found[0]
+        sid_model = SIDModel.load(directory)
+        items = pd.read_parquet(directory / "items.parquet")
+        return cls(sid_model, items["title"].tolist())
+
+    @overload
+    def recommend(  # type: ignore[overload-overlap]  # a str is a Sequence[str] too
+        self,
+        histories: Sequence[str],
+        *,
+        k: int = ...,
+        exclude_history: bool = ...,
+        num_beams: int | None = ...,
+    ) -> list[Recommendation]: ...
+
+    @overload
+    def recommend(
+        self,
+        histories: Sequence[Sequence[str]],
+        *,
+        k: int = ...,
+        exclude_history: bool = ...,
+        num_beams: int | None = ...,
+    ) -> list[list[Recommendation]]: ...
+
+    def recommend(
+        self,
+        histories: Sequence[str] | Sequence[Sequence[str]],
+        *,
+        k: int = 10,
+        exclude_history: bool = False,
+        num_beams: int | None = None,
+    ) -> list[Recommendation] | list[list[Recommendation]]:
+        """Return the best k items after one history of item ids, or after each of many.
+
+        Args:
+            histories: Item ids, oldest first; or a list of such lists.
+            k: Length of a list.
+            exclude_history: Leave out the items of the history; the search is widened by as many beams, so
+                that k remain.
+            num_beams: Width of the search, at least k; default max(20, k).
+
+        Raises:
+            SidrecError: For an unknown item id (near matches are named), an empty history, or k beyond the
+                catalogue.
+        """
+        one = len(histories) > 0 and isinstance(histories[0], str)
+        many: list[Any] = [histories] if one or len(histories) == 0 else list(histories)
+        rows = [self._rows_of(history) for history in many]
+        excluded = [set(history) if exclude_history else set() for history in rows]
+        widest = max(map(len, excluded))
+        if k < 1 or k > len(self._item_ids) - widest:
+            left = f" without the {widest} of the history" if widest else ""
+            raise SidrecError(
+                f"k is {k}, but the catalogue has {len(self._item_ids)} items{left}. Ask for 1 to "
+                f"{len(self._item_ids) - widest}."
+            )
+        ranking = self._sid_model.rank(rows, num_beams=max(num_beams or 20, k) + widest)
+        lists = [
+            self._list(items, scores, without, k)
+            for items, scores, without in zip(
+                ranking.items.tolist(), ranking.scores.tolist(), excluded, strict=True
+            )
+        ]
+        return lists[0] if one else lists
+
+    def _list(self, items: list[int], scores: list[float], without: set[int], k: int) -> list[Recommendation]:
+        kept = [(item, score) for item, score in zip(items, scores, strict=True) if item not in without][:k]
+        return [
+            Recommendation(place + 1, self._item_ids[item], self._titles[item], score)
+            for place, (item, score) in enumerate(kept)
+        ]
+
+    def _rows_of(self, history: Iterable[str]) -> list[int]:
+        ids = list(history)
+        if not ids:
+            raise SidrecError("The history is empty. Give at least one item id, oldest first.")
+        unknown = [item_id for item_id in ids if item_id not in self._row]
+        if unknown:
+            named = "; ".join(f'"{item_id}"{nearest(str(item_id), self._row)}' for item_id in unknown[:5])
+            raise SidrecError(f"The catalogue has no item with this id: {named}")
+        return [self._row[item_id] for item_id in ids]

@@ -1,0 +1,78 @@
+"""Log-probabilities of G completions of one prompt in one pass: the prompt is read once, not G times.
+
+One row holds `[prompt | c_1 .. c_{L-1} of each completion]`. A 4-D mask lets a completion see the prompt and
+itself, explicit positions put each completion right after the prompt. The last code of a completion is only
+predicted, never read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sidrec.decoding import additive_mask
+from sidrec.scoring import ChildScores, SIDScorer
+
+
+@dataclass(frozen=True)
+class CompletionScores:
+    """(B, G, L) log-probabilities of the codes of each completion, and entropies of the steps, in nats."""
+
+    log_probs: Tensor
+    entropies: Tensor
+
+
+def completion_scores(
+    scorer: SIDScorer, prompt_ids: Tensor, prompt_mask: Tensor, codes: Tensor
+) -> CompletionScores:
+    """Score the completions of each prompt; gradients flow into the model.
+
+    Args:
+        scorer: Model, trie and normalization.
+        prompt_ids: (B, P), padded on the left.
+        prompt_mask: (B, P), nonzero = a real token.
+        codes: (B, G, L) semantic IDs of the completions; all in the trie.
+
+    Raises:
+        ValueError: If a completion is not in the trie.
+    """
+    batch, num_generations, levels = codes.shape
+    paths = scorer.trie.walk(codes)  # (B, G, L + 1)
+    tokens = torch.stack([scorer.token_ids[level][codes[..., level]] for level in range(levels)], dim=-1)
+    branches = tokens[..., :-1].flatten(1)  # (B, G * (L - 1))
+    lengths = prompt_mask.sum(1, keepdim=True)  # (B, 1)
+    steps = torch.arange(levels - 1, device=codes.device).repeat(num_generations)  # (G * (L - 1),)
+    prompt_positions = (prompt_mask.cumsum(1) - 1).clamp(min=0)
+    visible = _visible(prompt_mask.bool(), num_generations, levels - 1)
+    hidden = scorer.hidden(
+        input_ids=torch.cat([prompt_ids, branches], dim=1),
+        attention_mask=additive_mask(visible, scorer.head.weight.dtype),
+        position_ids=torch.cat([prompt_positions, lengths + steps], dim=1),
+    )
+    prompt_width = prompt_ids.shape[1]
+    first = scorer.children(hidden[:, prompt_width - 1].unsqueeze(1), paths[:, :1, 0], 0)  # (B, 1, C)
+    after = hidden[:, prompt_width:].unflatten(1, (num_generations, levels - 1))  # (B, G, L - 1, H)
+    scored: list[ChildScores] = [first]
+    scored += [
+        scorer.children(after[:, :, level - 1], paths[:, :, level], level) for level in range(1, levels)
+    ]
+    log_probs = [each.pick(codes[..., level]) for level, each in enumerate(scored)]
+    entropies = [each.entropy().expand(batch, num_generations) for each in scored]
+    return CompletionScores(torch.stack(log_probs, dim=-1), torch.stack(entropies, dim=-1))
+
+
+def _visible(prompt_mask: Tensor, num_generations: int, steps: int) -> Tensor:
+    """(B, 1, T, T) bool, T = P + G * steps: causal, and a branch sees the prompt and itself only."""
+    batch, width = prompt_mask.shape
+    total = width + num_generations * steps
+    index = torch.arange(total, device=prompt_mask.device)
+    branch = torch.where(index < width, -1, (index - width) // max(steps, 1))  # -1 = prompt
+    same = branch[:, None] == branch[None, :]
+    allowed = (same | (branch == -1)[None, :]) & (index[:, None] >= index[None, :])  # (T, T)
+    real = torch.cat([prompt_mask, prompt_mask.new_ones(batch, total - width)], dim=1)
+    visible = allowed & real[:, None, :]
+    # A padding row sees itself, so that no row of the softmax is empty.
+    visible = visible | torch.eye(total, dtype=torch.bool, device=index.device)
+    return visible.unsqueeze(1)

@@ -1,0 +1,1 @@
+"""Stages: functions from a config to a directory."""

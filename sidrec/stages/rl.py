@@ -1,0 +1,201 @@
+"""Stage `rl`: ReRe, from the aligned model of `sft`."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidrec.artifacts import Stage, write_json
+from sidrec.config import Config
+from sidrec.errors import ConfigError
+from sidrec.metrics import metrics_at_k, paired_difference
+from sidrec.stages.run import Run, check_semantic_ids, load_run, weights_hash
+from sidrec.stages.sft import make_arguments
+
+logger = logging.getLogger(__name__)
+SHOWN_GROUPS = 50
+
+
+def rl(config: Config) -> Path:
+    """Train on constrained beams and write the better of SFT and RL to `rl/`.
+
+    Better is by NDCG@10 over all valid users; `metrics.json` says which was kept, with the paired difference.
+
+    Returns:
+        The stage's directory; untouched if it already holds this result.
+
+    Raises:
+        ArtifactError: If `sft` has not been run, or on other semantic IDs.
+        ConfigError: If a reward is unknown, G exceeds the catalogue, or the trainer's options cannot be used.
+    """
+    run = load_run(config)
+    source = config.output / "sft"
+    check_semantic_ids(source, run.semantic_ids)
+    if config.rl.num_generations > run.catalog.num_items:
+        raise ConfigError(
+            f"rl.num_generations: {config.rl.num_generations} distinct rollouts of a prompt were asked for, "
+            f"but the catalogue has {run.catalog.num_items} items. Lower it."
+        )
+    settings = {name: getattr(config, name).model_dump(mode="json") for name in ("rl", "evaluation")}
+    inputs = run.inputs() | {"weights": weights_hash(source)}
+    stage = Stage(config.output / "rl", "rl", settings, inputs, config.seed)
+    if stage.is_done():
+        logger.info("rl: done before, nothing to redo")
+        return stage.directory
+    directory = stage.begin()
+    metrics = _train(config, run, source, directory)
+    write_json(directory / "metrics.json", metrics)
+    shutil.copy(source / "items.parquet", directory / "items.parquet")
+    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    stage.finish(config.to_yaml())
+    return stage.directory
+
+
+def _train(config: Config, run: Run, source: Path, directory: Path) -> dict[str, Any]:
+    from sidrec.sid_model import SIDModel
+    from sidrec.stages.validation import Validation, last_checkpoint
+    from sidrec.trainers.callbacks import TrainingReport
+    from sidrec.trainers.rl import ReReTrainer
+
+    sid_model = SIDModel.load(source)
+    prompts = _prompts(run)
+    judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
+    before = judged.ranks()
+    trainer = ReReTrainer(
+        sid_model,
+        prompts,
+        _grpo_arguments(config, run, directory / "checkpoints"),
+        reward_weights=config.rl.rewards,
+        validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
+        callbacks=[TrainingReport("rl")],
+    )
+    logger.info(
+        "rl: %s prompts, %d per step, %d rollouts each", f"{len(prompts):,}", config.rl.prompts_per_step,
+        config.rl.num_generations,
+    )  # fmt: skip
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=last_checkpoint(directory / "checkpoints"))
+    sid_model.model.eval()
+    after = judged.ranks()
+    decision = _decide(before, after, config)
+    if decision["kept"] == "sft":
+        sid_model = SIDModel.load(source)
+    sid_model.save(directory)
+    _write_rollouts(trainer, run, prompts, directory / "rollouts.parquet")
+    return {
+        **decision,
+        "prompts": len(prompts),
+        "steps": trainer.state.global_step,
+        "best_step": trainer.state.best_global_step,
+        "history": [entry for entry in trainer.state.log_history if "train_runtime" not in entry],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _prompts(run: Run) -> Any:
+    """Every train event with a history before it; its target travels with the row as an integer."""
+    from datasets import Dataset
+
+    rows = [
+        {"prompt": "", "history": history[:place].tolist(), "target": int(history[place])}
+        for history in run.split.train
+        for place in range(1, len(history))
+    ]
+    for number, row in enumerate(rows):
+        row["row"] = number
+    return Dataset.from_list(rows)
+
+
+def _decide(before: np.ndarray, after: np.ndarray, config: Config) -> dict[str, Any]:
+    """Compare SFT and RL over the same valid users; a tie keeps SFT."""
+    values = [metrics_at_k(ranks, ks=(10,)) for ranks in (before, after)]
+    result: dict[str, Any] = {"valid_users": len(before)}
+    for name in ("ndcg@10", "hr@10"):
+        sft_values, rl_values = values[0][name], values[1][name]
+        gain = paired_difference(
+            rl_values, sft_values, seed=config.seed, samples=config.evaluation.bootstrap_samples
+        )
+        result[name] = {
+            "sft": float(sft_values.mean()),
+            "rl": float(rl_values.mean()),
+            "difference": {"value": gain.value, "low": gain.low, "high": gain.high},
+        }
+    result["kept"] = "rl" if result["ndcg@10"]["difference"]["value"] > 0 else "sft"
+    gain_ = result["ndcg@10"]
+    logger.info(
+        "rl: valid NDCG@10 %.4f after SFT, %.4f after RL, difference %+.4f [%+.4f, %+.4f]: kept %s",
+        gain_["sft"], gain_["rl"], gain_["difference"]["value"], gain_["difference"]["low"],
+        gain_["difference"]["high"], result["kept"],
+    )  # fmt: skip
+    return result
+
+
+def _grpo_arguments(config: Config, run: Run, directory: Path) -> Any:
+    from trl import GRPOConfig
+
+    section = config.rl
+    every = max(1, round(section.steps / section.evaluations))
+    ours = {
+        "output_dir": str(directory),
+        "seed": config.seed,
+        "max_steps": section.steps,
+        "per_device_train_batch_size": section.prompts_per_step * section.num_generations,
+        "steps_per_generation": 1,
+        "gradient_accumulation_steps": 1,
+        "num_generations": section.num_generations,
+        "max_completion_length": run.semantic_ids.codes.shape[1],
+        "learning_rate": section.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": 0.05,
+        "beta": section.beta,
+        "loss_type": "grpo",
+        "use_bias_correction_kl": False,
+        "mask_truncated_completions": False,
+        "gradient_checkpointing": False,
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "ndcg@10",
+        "greater_is_better": True,
+        "logging_steps": max(1, round(section.steps / 20)),
+    }
+    return make_arguments(GRPOConfig, ours, section.trainer, "rl.trainer")
+
+
+def _write_rollouts(trainer: Any, run: Run, prompts: Any, path: Path) -> None:
+    """Write a seeded sample of groups that a person can read, as the trained policy ranks them."""
+    from sidrec.rewards import combine_rewards, group_advantages
+
+    chosen = np.random.default_rng(trainer.args.seed).permutation(len(prompts))[:SHOWN_GROUPS].tolist()
+    rows = [prompts[place] for place in sorted(chosen)]
+    rollouts = trainer.rollouts([row["history"] for row in rows], [row["target"] for row in rows])
+    rewards = combine_rewards(rollouts, trainer.reward_weights_by_name)
+    advantages = group_advantages(rewards.total)
+    titles = run.catalog.items["title"].tolist()
+    item_ids = run.catalog.items["item_id"].tolist()
+    table = [
+        {
+            "group": group,
+            "history": " | ".join(titles[item] for item in row["history"]),
+            "target": titles[row["target"]],
+            "rank": place + 1,
+            "item_id": item_ids[item],
+            "title": titles[item],
+            "is_target": item == row["target"],
+            **{f"reward_{name}": float(part[group, place]) for name, part in rewards.parts.items()},
+            "reward": float(rewards.total[group, place]),
+            "advantage": float(advantages[group, place]),
+        }
+        for group, row in enumerate(rows)
+        for place, item in enumerate(rollouts.items[group].tolist())
+    ]
+    pd.DataFrame(table).to_parquet(path, index=False)

@@ -1,0 +1,78 @@
+"""What every stage after `tokenize` reads: catalogue, split and semantic IDs, checked to fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidrec.artifacts import read_manifest, sha256_of_file
+from sidrec.catalog import Catalog, Split, read_catalog, split_catalog
+from sidrec.config import Config
+from sidrec.errors import ArtifactError
+from tokenizer.semantic_ids import SemanticIDs
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory after `tokenize`."""
+
+    output: Path
+    catalog: Catalog
+    split: Split
+    semantic_ids: SemanticIDs
+
+    def inputs(self) -> dict[str, str]:
+        """Return the hashes that a stage's fingerprint is made of."""
+        return {
+            "catalog": self.catalog.sha256,
+            "split": self.split.sha256,
+            "semantic_ids": self.semantic_ids.sha256,
+        }
+
+
+def load_run(config: Config) -> Run:
+    """Load what `tokenize` left in `config.output`.
+
+    Raises:
+        ArtifactError: If it did not finish, or was made from another catalogue than the config names.
+    """
+    output = config.output
+    manifest = read_manifest(output / "tokenize")
+    catalog = Catalog.load(output / "catalog")
+    held = manifest["inputs"]["catalog"]
+    if catalog.sha256 != held:
+        raise ArtifactError(
+            f"{output}/catalog (sha256 {catalog.sha256[:8]}) is not the catalogue that {output}/tokenize was "
+            f"made from ({held[:8]}). Rerun: sidrec tokenize"
+        )
+    if config.catalog.items is not None:
+        named = read_catalog(config.catalog).sha256
+        if named != held:
+            raise ArtifactError(
+                f"{output} holds another catalogue (sha256 {held[:8]}) than {config.catalog.items} gives now "
+                f"({named[:8]}). Set another output, or rerun: sidrec tokenize"
+            )
+    semantic_ids = SemanticIDs.load(output / "tokenize" / "semantic_ids.parquet")
+    return Run(output, catalog, split_catalog(catalog, config.split), semantic_ids)
+
+
+def check_semantic_ids(directory: Path, semantic_ids: SemanticIDs) -> None:
+    """Refuse a model directory that was trained on other semantic IDs than the run holds now.
+
+    Raises:
+        ArtifactError: With both hashes and the command that rebuilds.
+    """
+    trained_on = SemanticIDs.load(directory / "semantic_ids.parquet").sha256
+    if trained_on != semantic_ids.sha256:
+        raise ArtifactError(
+            f"{directory} was trained on other semantic IDs (sha256 {trained_on[:8]}) than "
+            f"{directory.parent / 'tokenize'} holds now ({semantic_ids.sha256[:8]}). "
+            f"Rerun: sidrec {directory.name}"
+        )
+
+
+def weights_hash(directory: Path) -> str:
+    """Return one hash over the safetensors of a model directory."""
+    files: Sequence[Path] = sorted(directory.glob("*.safetensors"))
+    return "+".join(sha256_of_file(path) for path in files)

@@ -1,0 +1,181 @@
+"""Stage `sft`: align a language model with the semantic IDs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from sidrec.artifacts import Stage, write_json
+from sidrec.config import Config
+from sidrec.errors import ConfigError, nearest
+from sidrec.stages.run import Run, load_run
+
+logger = logging.getLogger(__name__)
+
+
+def sft(config: Config) -> Path:
+    """Train on next items and titles and write a model directory to `sft/`.
+
+    The checkpoint with the best valid NDCG@10 is kept. A killed run goes on from its last checkpoint to the
+    same weights.
+
+    Returns:
+        The stage's directory; untouched if it already holds this result.
+
+    Raises:
+        ArtifactError: If `tokenize` has not been run, or for another catalogue.
+        ConfigError: If the model or the trainer's options cannot be used.
+    """
+    run = load_run(config)
+    settings = {
+        name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "sft", "split")
+    }
+    settings["num_beams"] = config.evaluation.num_beams
+    stage = Stage(config.output / "sft", "sft", settings, run.inputs(), config.seed)
+    if stage.is_done():
+        logger.info("sft: done before, nothing to redo")
+        return stage.directory
+    directory = stage.begin()
+    metrics = _train(config, run, directory)
+    write_json(directory / "metrics.json", metrics)
+    run.catalog.items[["item_id", "title"]].to_parquet(directory / "items.parquet", index=False)
+    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    stage.finish(config.to_yaml())
+    return stage.directory
+
+
+def _train(config: Config, run: Run, directory: Path) -> dict[str, Any]:
+    from transformers import EarlyStoppingCallback
+
+    from sidrec.models import make_model
+    from sidrec.sid_model import SIDModel
+    from sidrec.stages.validation import Validation, last_checkpoint
+    from sidrec.trainers.callbacks import TrainingReport
+    from sidrec.trainers.rows import alignment_rows, history_rows
+    from sidrec.trainers.sft import SFTTrainer, add_dropout
+
+    prompt_settings = resolve_prompts(config)
+    levels = run.semantic_ids.codes.shape[1]
+    model, text_tokenizer, _ = make_model(
+        config.model,
+        run.catalog.items["text"].tolist() + run.catalog.items["title"].tolist(),
+        run.semantic_ids.codebook_sizes,
+        max_positions=1 + (prompt_settings.max_history + 1) * levels + prompt_settings.max_title_tokens,
+        seed=config.seed,
+    )
+    sid_model = SIDModel.assemble(model, text_tokenizer, run.semantic_ids, prompt_settings)
+    rows = [row for history in run.split.train for row in history_rows(sid_model.prompts, history.tolist())]
+    history_count = len(rows)
+    if config.sft.alignment:
+        titles = run.catalog.items["title"].tolist()
+        rows += [
+            row for item, title in enumerate(titles) for row in alignment_rows(sid_model.prompts, item, title)
+        ]
+    logger.info(
+        "sft: %s parameters, %s history rows, %s title rows, template %s, loss %s",
+        f"{model.num_parameters():,}",
+        f"{history_count:,}",
+        f"{len(rows) - history_count:,}",
+        prompt_settings.template,
+        prompt_settings.normalization,
+    )
+    args = _training_arguments(config, len(rows), directory / "checkpoints")
+    validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
+    trainer = SFTTrainer(
+        sid_model,
+        rows,
+        args,
+        validate=validation,
+        callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft")],
+    )
+    handles = add_dropout(model, config.sft.dropout)
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=last_checkpoint(directory / "checkpoints"))
+    for handle in handles:
+        handle.remove()
+    model.eval()
+    sid_model.save(directory)
+    return {
+        "parameters": model.num_parameters(),
+        "rows": {"history": history_count, "title": len(rows) - history_count},
+        "steps": trainer.state.global_step,
+        "epochs": round(trainer.state.epoch or 0, 3),
+        "best_step": trainer.state.best_global_step,
+        "valid": validation(),
+        "history": [entry for entry in trainer.state.log_history if "train_runtime" not in entry],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def resolve_prompts(config: Config) -> Any:
+    """Fill in what depends on the model: presets read SIDs only, models of one's own read words."""
+    from sidrec.prompts import PromptSettings
+
+    scratch = config.model.path is None
+    return PromptSettings(
+        template=config.prompt.template or ("compact" if scratch else "instruct"),
+        max_history=config.prompt.max_history,
+        max_title_tokens=config.prompt.max_title_tokens,
+        normalization=config.sft.loss or ("catalog" if scratch else "vocabulary"),
+    )
+
+
+def _training_arguments(config: Config, num_rows: int, directory: Path) -> Any:
+    from transformers import TrainingArguments
+
+    section = config.sft
+    steps = math.ceil(num_rows / section.batch_size) * section.epochs
+    every = max(1, round(steps / section.evaluations))
+    ours = {
+        "output_dir": str(directory),
+        "seed": config.seed,
+        "num_train_epochs": section.epochs,
+        "per_device_train_batch_size": section.batch_size,
+        "learning_rate": section.learning_rate,
+        "weight_decay": section.weight_decay,
+        "adam_beta2": 0.98,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.03,
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "ndcg@10",
+        "greater_is_better": True,
+        "logging_steps": every,
+        "restore_callback_states_from_checkpoint": True,
+    }
+    return make_arguments(TrainingArguments, ours, section.trainer, "sft.trainer")
+
+
+def make_arguments(cls: type, ours: dict[str, Any], theirs: dict[str, Any], name: str) -> Any:
+    """Build a trainer's arguments from ours and, above them, the user's.
+
+    Raises:
+        ConfigError: If the user names a field that `cls` does not have, or gives it a value it refuses.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    known = [field.name for field in dataclasses.fields(cls)]
+    for key in theirs:
+        if key not in known:
+            raise ConfigError(f"{name}.{key} is not a field of {cls.__name__}.{nearest(key, known)}")
+    transformers_logging.disable_progress_bar()
+    quiet = {
+        "report_to": [],
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+        "bf16": False,
+    }
+    try:
+        return cls(**(quiet | ours | theirs))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {cls.__name__} refuses these values: {error}") from error

@@ -1,0 +1,53 @@
+"""What SFT and RL are judged by while they train, and where an interrupted training goes on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from sidrec.artifacts import read_json
+from sidrec.catalog import EvaluationRows
+from sidrec.config import Config
+from sidrec.errors import ArtifactError
+from sidrec.metrics import metrics_at_k, target_ranks
+from sidrec.sid_model import SIDModel
+
+
+class Validation:
+    """Item-level NDCG@10 and HR@10 on a fixed sample of valid users, by constrained decoding."""
+
+    def __init__(self, sid_model: SIDModel, rows: EvaluationRows, num_users: int, config: Config) -> None:
+        self._sid_model = sid_model
+        self.rows = rows.sample(num_users, config.seed)
+        self._num_beams = max(10, config.evaluation.num_beams)
+        self._batch_size = config.evaluation.batch_size
+
+    def ranks(self) -> np.ndarray:
+        """Return the rank of each user's target, (U,), 0 when it was not found."""
+        ranking = self._sid_model.rank(
+            self.rows.histories, num_beams=self._num_beams, batch_size=self._batch_size
+        )
+        return target_ranks(ranking.items.cpu().numpy(), self.rows.targets)
+
+    def __call__(self) -> dict[str, float]:
+        """Return the means over users."""
+        per_user = metrics_at_k(self.ranks(), ks=(10,))
+        return {name: float(per_user[name].mean()) for name in ("ndcg@10", "hr@10")}
+
+
+def last_checkpoint(directory: Path) -> str | None:
+    """Return the newest whole checkpoint, and delete those that a kill left half-written.
+
+    `Trainer` writes `trainer_state.json` last, so a checkpoint that has it readable is whole.
+    """
+    found = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in reversed(found):
+        try:
+            read_json(path / "trainer_state.json")
+        except ArtifactError:
+            shutil.rmtree(path)
+            continue
+        return str(path)
+    return None

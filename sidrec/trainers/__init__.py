@@ -1,0 +1,1 @@
+"""Training loops for SFT and RL, on top of transformers and TRL."""

@@ -1,0 +1,189 @@
+"""ReRe on TRL's `GRPOTrainer`: constrained beams as rollouts, rewards over integers, one pass per group.
+
+Three private hooks of TRL 1.16 are overridden (the version is pinned): `_generate_and_score_completions`
+makes a group's tensors, all with the group as first dimension, so that TRL's shuffling cannot tear groups
+apart; `compute_loss` flattens them for TRL's own loss; `_get_per_token_logps_and_entropies` is the shared-
+prefix pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers.trainer_callback import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from sidrec.decoding import pad_prompts
+from sidrec.rewards import (
+    Rollouts,
+    combine_rewards,
+    dead_groups,
+    group_advantages,
+    group_hit_at_1,
+    group_ndcg,
+)
+from sidrec.scoring import SIDScorer
+from sidrec.shared_prefix import completion_scores
+from sidrec.sid_model import SIDModel
+
+Validate = Callable[[], dict[str, float]]
+
+
+class ReReTrainer(GRPOTrainer):
+    """Sharpen the ranking of an aligned model; rows carry `history` and `target` as catalogue rows."""
+
+    def __init__(
+        self,
+        sid_model: SIDModel,
+        train_dataset: Dataset,
+        args: GRPOConfig,
+        *,
+        reward_weights: dict[str, float],
+        validate: Validate,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        """Prepare training; the reference is read again from where `sid_model` was loaded."""
+        super().__init__(
+            model=sid_model.model,
+            reward_funcs=_unused_reward,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=train_dataset,  # Trainer insists on one; `evaluate` below never reads it
+            processing_class=sid_model.text_tokenizer,
+            callbacks=callbacks,
+        )
+        self.remove_callback(PrinterCallback)  # TrainingReport says it in a sentence
+        self._sid_model = sid_model
+        self._validate = validate
+        self._group_size: int = args.num_generations or 0
+        self._generate_every: int = (args.steps_per_generation or 1) * args.num_iterations
+        self.reward_weights_by_name = reward_weights
+        self._codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
+        self._code_of_token = torch.zeros(sid_model.scorer.head.weight.shape[0], dtype=torch.int64)
+        for ids in sid_model.scorer.token_ids:
+            self._code_of_token[ids.cpu()] = torch.arange(len(ids))
+        self._code_of_token = self._code_of_token.to(sid_model.model.device)
+        self._reference: SIDScorer | None = None
+        if self.ref_model is not None:
+            token_ids = [ids.tolist() for ids in sid_model.scorer.token_ids]
+            reference = self.accelerator.unwrap_model(self.ref_model)
+            self._reference = SIDScorer(
+                reference, token_ids, sid_model.scorer.trie, sid_model.scorer.normalization
+            )
+
+    def rollouts(self, histories: list[list[int]], targets: list[int]) -> Rollouts:
+        """Search G beams for each prompt with the policy as it is now."""
+        ranking = self._sid_model.rank(histories, num_beams=self._group_size)
+        return Rollouts(ranking.items, torch.tensor(targets, device=ranking.items.device))
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Make the groups of a batch: TRL hands every row over G times in a row."""
+        groups = inputs[:: self._group_size]
+        if any(row["row"] != groups[i // self._group_size]["row"] for i, row in enumerate(inputs)):
+            raise RuntimeError("TRL handed over a batch whose groups are torn; is trl==1.16 installed?")
+        rollouts = self.rollouts([row["history"] for row in groups], [row["target"] for row in groups])
+        rewards = combine_rewards(rollouts, self.reward_weights_by_name)
+        advantages = group_advantages(rewards.total)
+        live = ~dead_groups(rewards.total)  # (B,)
+        self._log_groups(rollouts, rewards.parts, rewards.total, live)
+        kept = live.nonzero().squeeze(1).tolist()
+        prompts = [self._sid_model.prompts.next_item(groups[place]["history"]) for place in kept]
+        prompt_ids, prompt_mask = (
+            pad_prompts(prompts, self._sid_model.prompts.pad_id, live.device)
+            if prompts
+            else (torch.zeros((0, 1), dtype=torch.int64),) * 2
+        )
+        codes = self._codes[rollouts.items[live]]  # (B', G, L)
+        output: dict[str, Any] = {
+            "prompt_ids": prompt_ids,
+            "prompt_mask": prompt_mask,
+            "codes": codes,
+            "advantages": advantages[live],
+            "num_items_in_batch": torch.tensor(codes.numel()),
+            "live_share": live.float().mean(),
+        }
+        if not prompts:
+            return output
+        with torch.no_grad():
+            if self._reference is not None:
+                output["ref_per_token_logps"] = completion_scores(
+                    self._reference, prompt_ids, prompt_mask, codes
+                ).log_probs
+            if self.args.gradient_accumulation_steps % self._generate_every != 0:
+                output["old_per_token_logps"] = completion_scores(
+                    self._sid_model.scorer, prompt_ids, prompt_mask, codes
+                ).log_probs
+        return output
+
+    def _log_groups(self, rollouts: Rollouts, parts: dict[str, Tensor], total: Tensor, live: Tensor) -> None:
+        """Note what a person watches: rewards, the ranking inside groups, groups that carry no signal."""
+        values = {f"reward/{name}": part.mean() for name, part in parts.items()}
+        values |= {
+            "reward": total.mean(),
+            "group_hr@1": group_hit_at_1(rollouts).float().mean(),
+            "group_ndcg": group_ndcg(rollouts).mean(),
+            "dead_groups": 1 - live.float().mean(),
+        }
+        for name, value in values.items():
+            self._metrics["train"][name].append(float(value))
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return TRL's loss over the live groups, weighted by their share: dead ones add nothing."""
+        codes = inputs["codes"]  # (B', G, L)
+        if len(codes) == 0:
+            return 0.0 * sum(parameter.sum() for parameter in model.parameters())
+        tokens = [
+            self._sid_model.scorer.token_ids[level][codes[..., level]] for level in range(codes.shape[-1])
+        ]
+        completion_ids = torch.stack(tokens, dim=-1).flatten(0, 1)  # (B' * G, L)
+        flat = {
+            "prompt_ids": inputs["prompt_ids"].repeat_interleave(self._group_size, dim=0),
+            "prompt_mask": inputs["prompt_mask"].repeat_interleave(self._group_size, dim=0),
+            "completion_ids": completion_ids,
+            "completion_mask": torch.ones_like(completion_ids),
+            "advantages": inputs["advantages"].flatten(),
+            "num_items_in_batch": inputs["num_items_in_batch"],
+        }
+        for name in ("ref_per_token_logps", "old_per_token_logps"):
+            if name in inputs:
+                flat[name] = inputs[name].flatten(0, 1)
+        return super().compute_loss(model, flat) * inputs["live_share"]
+
+    def _get_per_token_logps_and_entropies(
+        self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **_: Any
+    ) -> tuple[Tensor, Tensor, None]:
+        """Score (B * G, P + L) rows, each prompt once."""
+        prompt_width = input_ids.shape[1] - logits_to_keep
+        codes = self._code_of_token[input_ids[:, prompt_width:]].unflatten(0, (-1, self._group_size))
+        scores = completion_scores(
+            self._sid_model.scorer,
+            input_ids[:: self._group_size, :prompt_width],
+            attention_mask[:: self._group_size, :prompt_width],
+            codes,
+        )
+        return scores.log_probs.flatten(0, 1), scores.entropies.flatten(0, 1), None
+
+    def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
+        """Rank the items of the valid sample and report its metrics."""
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._validate().items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def create_model_card(self, *_: object, **__: object) -> None:
+        """Write none into checkpoints: they are deleted."""
+
+
+def _unused_reward(**_: object) -> list[float | None]:
+    """TRL wants a reward function; rewards are computed on integers in `_generate_and_score_completions`."""
+    raise RuntimeError("sidrec computes rewards itself; TRL must not ask for them.")

@@ -1,0 +1,65 @@
+"""A toy catalogue whose answer is known by construction: item i is followed by item i + 1."""
+
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+NUM_ITEMS, NUM_USERS, LENGTH = 24, 60, 6
+COLOURS = ["red", "green", "blue", "black"]
+THINGS = ["lamp", "chair", "rug", "clock", "shelf", "mirror"]
+
+
+def items() -> pd.DataFrame:
+    names = [f"{colour} {thing}" for thing in THINGS for colour in COLOURS]
+    return pd.DataFrame(
+        {
+            "item_id": [f"i{n:02d}" for n in range(NUM_ITEMS)],
+            "title": names,
+            "description": [f"A {name} for the home" for name in names],
+        }
+    )
+
+
+def interactions() -> pd.DataFrame:
+    """User u starts at item u mod N and takes the next items in turn."""
+    rows = [
+        {"user_id": f"u{user}", "item_id": f"i{(user + step) % NUM_ITEMS:02d}", "timestamp": 1000 + step}
+        for user in range(NUM_USERS)
+        for step in range(LENGTH)
+    ]
+    return pd.DataFrame(rows)
+
+
+def settings(output: Path, data: Path) -> dict:
+    """A config small enough for unit tests."""
+    return {
+        "output": str(output),
+        "catalog": {
+            "items": str(data / "items.csv"),
+            "interactions": str(data / "interactions.csv"),
+            "text": "{title}. {description}",
+        },
+        "embedding": {"dim": 16},
+        "tokenizer": {"codebook_sizes": [4, 4, 4], "epochs": 30, "batch_size": 8, "hidden_dims": [16]},
+        "model": {"text_vocabulary_size": 300},
+        "sft": {"epochs": 12, "batch_size": 16, "evaluations": 3, "dropout": 0.1, "learning_rate": 3e-3},
+        "rl": {"steps": 4, "prompts_per_step": 4, "num_generations": 4, "evaluations": 2},
+        "evaluation": {"num_beams": 10, "bootstrap_samples": 100},
+    }
+
+
+def write(folder: Path, **changes: object) -> Path:
+    """Write the tables and `config.yaml` into `folder`; return the config's path.
+
+    `changes` replace top-level sections' keys, as `rl={"steps": 2}`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    items().to_csv(folder / "items.csv", index=False)
+    interactions().to_csv(folder / "interactions.csv", index=False)
+    config = settings(folder / "run", folder)
+    for section, values in changes.items():
+        config[section] = {**config.get(section, {}), **values} if isinstance(values, dict) else values
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path

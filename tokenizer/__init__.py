@@ -1,0 +1,13 @@
+"""Turn item embeddings into semantic IDs. Knows no language model and no user, and never imports sidrec.
+
+quantize.py       residual quantizer: nearest code, straight-through, losses, k-means start, revival
+rqvae.py          RQVAE: encoder -> residual quantizer -> decoder; a pure module with save and load
+train.py          fit_rqvae: the training, in Lightning
+collisions.py     find items that share a semantic ID, and make the IDs unique at least cost
+prefix_search.py  the prefixes of code vectors nearest to a latent, for items that must leave theirs
+semantic_ids.py   SemanticIDs: item ids <-> codes; Parquet, LC-Rec index, hash; names of levels and tokens
+health.py         what a table of semantic IDs is worth, before any model is trained on it
+"""
+
+# sidrec looks for this line in the file before it imports a package of so generic a name.
+__sidrec__ = True
