@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sidrec.errors import ArtifactError
+from tokenizer.semantic_ids import SemanticIDs
 
 FORMAT_VERSION = 1
 PACKAGES = ("sidrec", "torch", "transformers", "trl", "lightning", "numpy", "scikit-learn")
@@ -119,6 +120,8 @@ class Stage:
 
     def finish(self, config_yaml: str) -> None:
         """Write config and manifest, then put the stage in its place."""
+        for torn in self.partial.glob("*.part"):  # of a `write_json` that was killed
+            torn.unlink()
         outputs = {
             path.name: sha256_of_file(path)
             for path in sorted(self.partial.iterdir())
@@ -187,6 +190,18 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         command = ({"catalog": "tokenize"} | known).get(stage, "run")
         raise ArtifactError(f"{directory} holds no finished stage{hint}. Run first: sidrec {command}")
     return read_json(path)
+
+
+def load_semantic_ids(directory: Path) -> SemanticIDs:
+    """Read the `semantic_ids.parquet` of a stage.
+
+    Raises:
+        ArtifactError: If it is missing or damaged.
+    """
+    try:
+        return SemanticIDs.load(directory / "semantic_ids.parquet")
+    except ValueError as error:
+        raise ArtifactError(f"{error} Delete {directory} and rerun its stage.") from error
 
 
 def check_outputs(directory: Path) -> list[str]:

@@ -126,9 +126,6 @@ def main() -> None:
     except SidrecError as error:
         print(f"sidrec: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("sidrec: interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _stage(module: str, function: str, settings: list[str] | None, *, table: bool = False) -> None:
@@ -138,7 +135,11 @@ def _stage(module: str, function: str, settings: list[str] | None, *, table: boo
     logging.getLogger("sidrec").setLevel(logging.INFO)
     config = _config(settings or [])
     stage: Callable[[Config], object] = getattr(importlib.import_module(f"sidrec.stages.{module}"), function)
-    stage(config)
+    try:
+        stage(config)
+    except KeyboardInterrupt:
+        print("sidrec: interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
+        raise  # typer ends it with status 130
     if table:
         from sidrec.stages.pipeline import results
 
@@ -150,7 +151,7 @@ def _stage(module: str, function: str, settings: list[str] | None, *, table: boo
                 _interval(row.ndcg),
                 str(row.invalid),
                 str(row.duplicates),
-                f"{row.coverage:.3f}",
+                "-" if row.coverage is None else f"{row.coverage:.3f}",
             ]
             for row in found
         ]

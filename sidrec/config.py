@@ -24,6 +24,27 @@ TRAINER_OF_OURS = {
     "save_strategy",
     "metric_for_best_model",
 }
+# Fields of GRPOConfig that `rl` has options of its own for, or that would change nothing: sidrec draws and
+# rewards the rollouts itself.
+ROLLOUTS_OF_OURS = {
+    "chat_template_kwargs",
+    "generation_kwargs",
+    "log_completions",
+    "mask_truncated_completions",
+    "max_completion_length",
+    "min_p",
+    "multi_objective_aggregation",
+    "num_generations",
+    "num_generations_eval",
+    "per_device_train_batch_size",
+    "repetition_penalty",
+    "reward_weights",
+    "scale_rewards",
+    "temperature",
+    "top_k",
+    "top_p",
+    "use_vllm",
+}
 SCIENTIFIC = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 
 
@@ -54,8 +75,8 @@ class TokenizerConfig(Section):
     latent_dim: int = Field(32, ge=1, description="Length of a code vector (TIGER: 32).")
     hidden_dims: tuple[int, ...] = Field((256, 128), description="Widths of the encoder's hidden layers.")
     epochs: int = Field(200, ge=1, description="Passes over the item vectors.")
-    batch_size: int = Field(1024, ge=1, description="Items per step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Of AdamW.")
+    batch_size: int = Field(256, ge=1, description="Items per step.")
+    learning_rate: float = Field(3e-3, gt=0, description="Of AdamW.")
     weight_decay: float = Field(1e-4, ge=0, description="Of AdamW.")
     commitment_weight: float = Field(
         0.25, ge=0, description="Pull of latents towards their code (VQ-VAE: 0.25)."
@@ -120,17 +141,17 @@ class SFTConfig(Section):
 
     @model_validator(mode="after")
     def _trainer_is_free(self) -> SFTConfig:
-        return _check_trainer(self)
+        return _check_trainer(self, TRAINER_OF_OURS)
 
 
 class RLConfig(Section):
     """ReRe: reinforcement learning on constrained beams."""
 
     num_generations: int = Field(16, ge=2, description="G rollouts per prompt (ReRe: 16).")
-    prompts_per_step: int = Field(32, ge=1, description="Prompts of one optimizer step.")
+    prompts_per_step: int = Field(64, ge=1, description="Prompts of one optimizer step.")
     steps: int = Field(200, ge=1, description="Optimizer steps.")
     learning_rate: float = Field(
-        1e-4, gt=0, description="Peak rate of AdamW; 1e-5 or less for pretrained models."
+        2e-4, gt=0, description="Peak rate of AdamW; 1e-5 or less for pretrained models."
     )
     beta: float = Field(0.04, ge=0, description="Weight of the KL term to the SFT model.")
     rewards: dict[str, float] = Field(
@@ -144,7 +165,7 @@ class RLConfig(Section):
 
     @model_validator(mode="after")
     def _trainer_is_free(self) -> RLConfig:
-        return _check_trainer(self)
+        return _check_trainer(self, TRAINER_OF_OURS | ROLLOUTS_OF_OURS)
 
 
 class EvaluationConfig(Section):
@@ -176,6 +197,9 @@ class Config(Section):
         """Write out every setting; reading it back repeats the run."""
         settings = self.model_dump(mode="json")
         return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+SECTIONS = tuple(name for name in Config.model_fields if name not in ("output", "seed"))
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -215,6 +239,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The config {path} is not valid YAML: {reason}") from None
     if raw is None:
         return {}
+    if isinstance(raw, dict):  # a section whose lines are all commented out is an empty section
+        raw = {key: {} if value is None and key in SECTIONS else value for key, value in raw.items()}
     if not isinstance(raw, dict):
         raise ConfigError(
             f"The config {path} must hold sections such as `catalog:`, not a {type(raw).__name__}."
@@ -279,8 +305,8 @@ def _anywhere(name: str) -> str:
     return f' Did you mean "{paths[close[0]]}"?' if close else ""
 
 
-def _check_trainer(section: Any) -> Any:
-    taken = sorted(TRAINER_OF_OURS & set(section.trainer))
+def _check_trainer(section: Any, ours: set[str]) -> Any:
+    taken = sorted(ours & set(section.trainer))
     if taken:
         raise ValueError(
             f"trainer: {', '.join(taken)} is set by sidrec; use the options of the section instead"

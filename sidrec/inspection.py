@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidrec.artifacts import check_outputs, read_manifest
+from sidrec.artifacts import check_outputs, load_semantic_ids, read_manifest
 from sidrec.catalog import Catalog
 from sidrec.errors import ArtifactError
 from sidrec.stages.run import weights_hash
-from tokenizer.semantic_ids import SemanticIDs
 
 STAGES = ("tokenize", "baselines/popularity", "sft", "rl", "evaluate/sft", "evaluate/rl")
 
@@ -47,7 +46,7 @@ def _held(output: Path) -> dict[str, str]:
     if (output / "catalog" / "items.parquet").is_file():
         held["catalog"] = Catalog.load(output / "catalog").sha256
     if (output / "tokenize" / "semantic_ids.parquet").is_file():
-        held["semantic_ids"] = SemanticIDs.load(output / "tokenize" / "semantic_ids.parquet").sha256
+        held["semantic_ids"] = load_semantic_ids(output / "tokenize").sha256
     return held
 
 

@@ -115,6 +115,7 @@ def _from_scratch(
 def _load(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a directory or hub name."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
@@ -124,11 +125,16 @@ def _load(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         text_tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(
             f"model.path: {path} could not be loaded as a causal language model with its text tokenizer "
             f"({str(error).splitlines()[0]}). Give a directory or hub name that AutoModelForCausalLM takes."
         ) from error
+    # Where the files are missing, transformers makes an empty tokenizer of some classes, silently.
+    if not text_tokenizer("item", add_special_tokens=False)["input_ids"]:
+        raise ConfigError(
+            f"model.path: {path} holds no text tokenizer that can encode text. Save the model's own there."
+        )
     if text_tokenizer.eos_token_id is None:
         raise ConfigError(
             f"model.path: the text tokenizer of {path} has no end-of-text token, which titles need."

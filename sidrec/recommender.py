@@ -93,8 +93,8 @@ class Recommender:
             num_beams: Width of the search, at least k; default max(20, k).
 
         Raises:
-            SidrecError: For an unknown item id (near matches are named), an empty history, or k beyond the
-                catalogue.
+            SidrecError: For an unknown item id (near matches are named), an empty history, k beyond the
+                catalogue, or fewer beams than k.
         """
         one = len(histories) > 0 and isinstance(histories[0], str)
         many: list[Any] = [histories] if one or len(histories) == 0 else list(histories)
@@ -107,7 +107,10 @@ class Recommender:
                 f"k is {k}, but the catalogue has {len(self._item_ids)} items{left}. Ask for 1 to "
                 f"{len(self._item_ids) - widest}."
             )
-        ranking = self._sid_model.rank(rows, num_beams=max(num_beams or 20, k) + widest)
+        num_beams = max(20, k) if num_beams is None else num_beams
+        if num_beams < k:
+            raise SidrecError(f"num_beams is {num_beams}, but k is {k}: the search finds no more. Raise it.")
+        ranking = self._sid_model.rank(rows, num_beams=num_beams + widest)
         lists = [
             self._list(items, scores, without, k)
             for items, scores, without in zip(
@@ -129,6 +132,6 @@ class Recommender:
             raise SidrecError("The history is empty. Give at least one item id, oldest first.")
         unknown = [item_id for item_id in ids if item_id not in self._row]
         if unknown:
-            named = "; ".join(f'"{item_id}"{nearest(str(item_id), self._row)}' for item_id in unknown[:5])
+            named = " ".join(f'"{item_id}".{nearest(str(item_id), self._row)}' for item_id in unknown[:5])
             raise SidrecError(f"The catalogue has no item with this id: {named}")
         return [self._row[item_id] for item_id in ids]

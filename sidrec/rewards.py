@@ -124,6 +124,20 @@ def combine_rewards(rollouts: Rollouts, weights: Mapping[str, float]) -> RewardP
         weights: Name in `REWARDS` to weight, dimensionless, as `rl.rewards` in a config.
 
     Raises:
+        ConfigError: As `check_rewards`.
+    """
+    check_rewards(weights)
+    parts = {name: REWARDS[name](rollouts) for name in weights}
+    total = torch.zeros_like(next(iter(parts.values())))
+    for name, weight in weights.items():
+        total = total + weight * parts[name]
+    return RewardParts(total, parts)
+
+
+def check_rewards(weights: Mapping[str, float]) -> None:
+    """Refuse weights that `combine_rewards` cannot use, before anything is trained.
+
+    Raises:
         ConfigError: If there is no weight, a name is unknown, or a weight is not finite.
     """
     known = ", ".join(REWARDS)
@@ -136,11 +150,6 @@ def combine_rewards(rollouts: Rollouts, weights: Mapping[str, float]) -> RewardP
             )
         if not math.isfinite(weight):
             raise ConfigError(f"rl.rewards.{name} must be a finite number, got {weight}.")
-    parts = {name: REWARDS[name](rollouts) for name in weights}
-    total = torch.zeros_like(next(iter(parts.values())))
-    for name, weight in weights.items():
-        total = total + weight * parts[name]
-    return RewardParts(total, parts)
 
 
 def group_advantages(rewards: Tensor, eps: float = 1e-4) -> Tensor:

@@ -36,8 +36,10 @@ def completion_scores(
         codes: (B, G, L) semantic IDs of the completions; all in the trie.
 
     Raises:
-        ValueError: If a completion is not in the trie.
+        ValueError: If a completion is not in the trie, or a prompt does not end with its row.
     """
+    if not bool(prompt_mask[:, -1].all()):
+        raise ValueError("Prompts must be padded on the left, and none may be empty.")
     batch, num_generations, levels = codes.shape
     paths = scorer.trie.walk(codes)  # (B, G, L + 1)
     tokens = torch.stack([scorer.token_ids[level][codes[..., level]] for level in range(levels)], dim=-1)

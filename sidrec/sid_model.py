@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sidrec.artifacts import check_outputs, read_json
+from sidrec.artifacts import check_outputs, load_semantic_ids, read_json
 from sidrec.decoding import Ranking, rank_items
 from sidrec.errors import ArtifactError
 from sidrec.prompts import PromptBuilder, PromptSettings
@@ -78,7 +78,7 @@ class SIDModel:
         if (directory / "manifest.json").is_file() and (problems := check_outputs(directory)):
             raise ArtifactError(" ".join(problems) + f" Delete {directory} and rerun its stage.")
         settings = PromptSettings.model_validate(read_json(directory / "prompts.json"))
-        semantic_ids = SemanticIDs.load(directory / "semantic_ids.parquet")
+        semantic_ids = load_semantic_ids(directory)
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         model.eval()
         torch.nn.Module.to(model, device)

@@ -1,9 +1,34 @@
-"""Small random language models, made from configs, for tests."""
+"""Small random language models, text tokenizers and scorers, made from configs, for tests."""
 
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from sidrec.config import ModelConfig
+from sidrec.models import make_model
+from sidrec.scoring import SIDScorer
+from sidrec.trie import SIDTrie
 
 KINDS = ["qwen2", "qwen3", "llama"]
+SIZES = (5, 6, 4)
+FIRST = 20  # the first SID token id
+QWEN3_TOKENIZER = Path(__file__).parents[2] / "shared" / "models" / "qwen3-tokenizer"
+TEXTS = [
+    "The red lamp, by Lumo",
+    "A blue chair",
+    "Garden hose, 20 m",
+    "The red garden chair",
+    "A lamp by Lumo",
+]
 
 
 def small_model(
@@ -28,3 +53,40 @@ def small_model(
         settings["head_dim"] = 8
     config = AutoConfig.for_model(kind, **(settings | overrides))
     return AutoModelForCausalLM.from_config(config).eval()
+
+
+def text_tokenizer() -> PreTrainedTokenizerBase:
+    """The byte-level BPE of the presets, trained on `TEXTS`: ids 0, 1, 2 are pad, bos, eos."""
+    settings = ModelConfig(text_vocabulary_size=300)
+    return make_model(settings, TEXTS, codebook_sizes=(), max_positions=64, seed=0)[1]
+
+
+def qwen3_tokenizer() -> PreTrainedTokenizerBase:
+    """The real one, with a chat template and without a BOS token."""
+    if not QWEN3_TOKENIZER.is_dir():
+        pytest.skip(f"{QWEN3_TOKENIZER} is not there")
+    return AutoTokenizer.from_pretrained(QWEN3_TOKENIZER, padding_side="left")
+
+
+def sid_token_ids(sizes=SIZES):
+    starts = FIRST + np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    return [list(range(start, start + size)) for start, size in zip(starts.tolist(), sizes, strict=True)]
+
+
+def random_codes(num_items=40, sizes=SIZES, seed=0, unique=True):
+    rng = np.random.default_rng(seed)
+    if unique:
+        flat = rng.choice(int(np.prod(sizes)), num_items, replace=False)
+        return np.stack(np.unravel_index(flat, sizes), axis=1)
+    return np.stack([rng.integers(0, size, num_items) for size in sizes], axis=1)
+
+
+def random_prompts(seed=0, lengths=(3, 9, 5)):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(3, FIRST, n).tolist() for n in lengths]
+
+
+def small_scorer(kind="qwen3", normalization="vocabulary", codes=None, sizes=SIZES, **overrides):
+    codes = random_codes(sizes=sizes) if codes is None else codes
+    model = small_model(kind, **overrides)
+    return SIDScorer(model, sid_token_ids(sizes), SIDTrie(codes), normalization), codes

@@ -7,38 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import KINDS, small_model
+from models import FIRST, KINDS, random_codes, random_prompts, sid_token_ids, small_scorer
 
 from sidrec.decoding import CausalLMBeams, constrained_beam_search, pad_prompts, rank_items
-from sidrec.scoring import SIDScorer
-from sidrec.trie import SIDTrie
-
-SIZES = (5, 6, 4)
-FIRST = 20  # the first SID token id
-
-
-def sid_token_ids(sizes=SIZES):
-    starts = FIRST + np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    return [list(range(start, start + size)) for start, size in zip(starts.tolist(), sizes, strict=True)]
-
-
-def random_codes(num_items=40, sizes=SIZES, seed=0, unique=True):
-    rng = np.random.default_rng(seed)
-    if unique:
-        flat = rng.choice(int(np.prod(sizes)), num_items, replace=False)
-        return np.stack(np.unravel_index(flat, sizes), axis=1)
-    return np.stack([rng.integers(0, size, num_items) for size in sizes], axis=1)
-
-
-def random_prompts(seed=0, lengths=(3, 9, 5)):
-    rng = np.random.default_rng(seed)
-    return [rng.integers(3, FIRST, n).tolist() for n in lengths]
-
-
-def make(kind="qwen3", normalization="vocabulary", codes=None, sizes=SIZES, **overrides):
-    codes = random_codes(sizes=sizes) if codes is None else codes
-    model = small_model(kind, **overrides)
-    return SIDScorer(model, sid_token_ids(sizes), SIDTrie(codes), normalization), codes
 
 
 def generate_reference(model, codes, prompt, num_beams):
@@ -94,7 +65,7 @@ def brute_force(scorer, codes, prompt):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_beams", [2, 7])
 def test_it_equals_generate_with_a_prefix_constraint(kind, num_beams):
-    scorer, codes = make(kind)
+    scorer, codes = small_scorer(kind)
     prompts = random_prompts()
     ranking = rank_items(scorer, prompts, num_beams=num_beams, pad_id=0)
     for row, prompt in enumerate(prompts):
@@ -106,7 +77,7 @@ def test_it_equals_generate_with_a_prefix_constraint(kind, num_beams):
 @pytest.mark.parametrize("normalization", ["vocabulary", "level", "catalog"])
 @pytest.mark.parametrize("attn", ["sdpa", "eager"])
 def test_with_as_many_beams_as_items_it_equals_brute_force(normalization, attn):
-    scorer, codes = make(normalization=normalization, attn_implementation=attn)
+    scorer, codes = small_scorer(normalization=normalization, attn_implementation=attn)
     for prompt in random_prompts():
         expected = brute_force(scorer, codes, prompt)
         ranking = rank_items(scorer, [prompt], num_beams=len(codes), pad_id=0)
@@ -117,13 +88,13 @@ def test_with_as_many_beams_as_items_it_equals_brute_force(normalization, attn):
 
 
 def test_catalog_scores_are_a_distribution_over_items():
-    scorer, codes = make(normalization="catalog")
+    scorer, codes = small_scorer(normalization="catalog")
     ranking = rank_items(scorer, random_prompts(), num_beams=len(codes), pad_id=0)
     torch.testing.assert_close(ranking.scores.exp().sum(1), torch.ones(3), atol=1e-4, rtol=0)
 
 
 def test_left_and_right_padding_give_the_same():
-    scorer, _ = make()
+    scorer, _ = small_scorer()
     prompts = random_prompts()
     ids, mask = pad_prompts(prompts, 0)
     right = torch.tensor([p + [0] * (ids.shape[1] - len(p)) for p in prompts])
@@ -136,7 +107,7 @@ def test_left_and_right_padding_give_the_same():
 
 
 def test_a_row_does_not_depend_on_its_neighbours():
-    scorer, _ = make()
+    scorer, _ = small_scorer()
     prompts = random_prompts()
     together = rank_items(scorer, prompts, num_beams=6, pad_id=0)
     for row, prompt in enumerate(prompts):
@@ -147,14 +118,14 @@ def test_a_row_does_not_depend_on_its_neighbours():
 
 
 def test_more_beams_than_items_return_every_item_once():
-    scorer, codes = make()
+    scorer, codes = small_scorer()
     ranking = rank_items(scorer, random_prompts(), num_beams=1000, pad_id=0)
     assert ranking.items.sort(1).values.tolist() == [list(range(len(codes)))] * 3
 
 
 def test_items_that_share_a_sid_share_its_score_in_catalogue_order():
     codes = np.array([[1, 1, 1], [2, 0, 0], [1, 1, 1], [1, 1, 1]])
-    scorer, _ = make(codes=codes)
+    scorer, _ = small_scorer(codes=codes)
     ranking = rank_items(scorer, random_prompts(), num_beams=10, pad_id=0)
     for items, scores in zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True):
         same = [items.index(i) for i in (0, 2, 3)]
@@ -166,7 +137,7 @@ def test_items_that_share_a_sid_share_its_score_in_catalogue_order():
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 1000), st.booleans())
 def test_every_beam_is_a_distinct_item_of_the_catalogue(num_items, num_beams, seed, unique):
     codes = random_codes(num_items, seed=seed, unique=unique)
-    scorer, _ = make(codes=codes)
+    scorer, _ = small_scorer(codes=codes)
     ranking = rank_items(scorer, random_prompts(seed), num_beams=num_beams, pad_id=0)
     assert ranking.items.shape == (3, min(num_beams, num_items))
     assert torch.isfinite(ranking.scores).all()
@@ -178,7 +149,7 @@ def test_every_beam_is_a_distinct_item_of_the_catalogue(num_items, num_beams, se
 
 def test_a_beam_that_sees_another_beam_changes_the_result(monkeypatch):
     """Negative control: the equality above would notice a wrong mask."""
-    scorer, codes = make()
+    scorer, codes = small_scorer()
     prompt = random_prompts()[1]
     right = rank_items(scorer, [prompt], num_beams=len(codes), pad_id=0)
     monkeypatch.setattr(torch, "eye", lambda n, dtype, device: torch.ones(n, n, dtype=dtype, device=device))
@@ -187,48 +158,21 @@ def test_a_beam_that_sees_another_beam_changes_the_result(monkeypatch):
 
 
 def test_nan_weights_raise_rather_than_return_items():
-    scorer, _ = make(normalization="catalog")
+    scorer, _ = small_scorer(normalization="catalog")
     with torch.no_grad():
         scorer.model.get_output_embeddings().weight[FIRST + 6] = torch.nan
     with pytest.raises(RuntimeError, match="not finite"):
         rank_items(scorer, random_prompts(), num_beams=5, pad_id=0)
 
 
-def test_a_vocabulary_without_the_sid_tokens_raises():
-    with pytest.raises(ValueError, match=r"has 30 entries, but a SID token has id 34.*sidrec sft"):
-        make(vocab_size=30)
-
-
-def test_levels_that_do_not_match_raise():
-    with pytest.raises(ValueError, match="3 levels of SID tokens, the trie 2"):
-        SIDScorer(small_model(), sid_token_ids(), SIDTrie(random_codes()[:, :2]), "vocabulary")
-
-
-def test_sliding_windows_are_refused():
-    with pytest.raises(ValueError, match="sliding_attention"):
-        make("mistral", sliding_window=4)
-
-
-def test_a_soft_cap_on_logits_is_refused():
-    with pytest.raises(ValueError, match="soft cap"):
-        make("gemma2", layer_types=["full_attention"] * 2, final_logit_softcapping=1.0, head_dim=8)
-
-
-def test_flash_attention_is_refused():
-    model = small_model()
-    model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(ValueError, match="4-D mask"):
-        SIDScorer(model, sid_token_ids(), SIDTrie(random_codes()), "vocabulary")
-
-
 @pytest.mark.parametrize("num_beams", [0, -3])
 def test_less_than_one_beam_raises(num_beams):
-    scorer, _ = make()
+    scorer, _ = small_scorer()
     with pytest.raises(ValueError, match="at least 1"):
         rank_items(scorer, random_prompts(), num_beams=num_beams, pad_id=0)
 
 
 def test_an_empty_prompt_raises():
-    scorer, _ = make()
+    scorer, _ = small_scorer()
     with pytest.raises(ValueError, match="prompt is empty"):
         rank_items(scorer, [[4, 5], []], num_beams=2, pad_id=0)

@@ -1,5 +1,6 @@
 """A toy catalogue whose answer is known by construction: item i is followed by item i + 1."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,10 @@ import yaml
 NUM_ITEMS, NUM_USERS, LENGTH = 24, 60, 6
 COLOURS = ["red", "green", "blue", "black"]
 THINGS = ["lamp", "chair", "rug", "clock", "shelf", "mirror"]
+YOUNG = {
+    "sft": {"epochs": 1, "evaluations": 1},
+    "rl": {"steps": 6, "prompts_per_step": 24, "num_generations": 16, "learning_rate": 1e-3},
+}
 
 
 def items() -> pd.DataFrame:
@@ -63,3 +68,19 @@ def write(folder: Path, **changes: object) -> Path:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
+
+
+def copy(run: Path, to: Path, *, without: tuple[str, ...] = ()) -> Path:
+    """Copy a run and its tables into the folder `to`; return the path of a config for it."""
+    path = write(to)
+    shutil.copytree(run, to / "run", ignore=shutil.ignore_patterns(*without))
+    return path
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory, by its path in it; empty when there is none."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }

@@ -12,7 +12,8 @@ from sidrec.catalog import Catalog
 from sidrec.config import Config
 from sidrec.stages.baselines import baselines
 from sidrec.stages.evaluation import evaluate
-from sidrec.stages.rl import rl
+from sidrec.stages.rl import check_rl, rl
+from sidrec.stages.run import load_run
 from sidrec.stages.sft import sft
 from sidrec.stages.tokenization import tokenize
 
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A model's line of the result table; intervals as (value, low, high)."""
+    """A model's line of the result table; intervals as (value, low, high), coverage where it is at k."""
 
     model: str
     hit_rate: tuple[float, float, float]
@@ -29,7 +30,7 @@ class ResultRow:
     k: int
     invalid: int
     duplicates: int
-    coverage: float
+    coverage: float | None
 
 
 def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
@@ -39,6 +40,7 @@ def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
         SidrecError: As the stages do; all cheap checks come before the first training.
     """
     tokenize(config, catalog=catalog)
+    check_rl(config, load_run(config))
     baselines(config)
     sft(config)
     rl(config)
@@ -47,14 +49,19 @@ def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
 
 
 def results(output: Path) -> list[ResultRow]:
-    """Read the result table of a run from its files; what was not evaluated is left out."""
-    paths = [output / "baselines" / "popularity", output / "evaluate" / "sft", output / "evaluate" / "rl"]
-    return [_row(read_json(path / "metrics.json")) for path in paths if (path / "metrics.json").is_file()]
+    """Read the result table of a run, at a depth that all have; what is not there is left out."""
+    names = ("baselines/popularity", "evaluate/sft", "evaluate/rl")
+    paths = [output / name / "metrics.json" for name in names]
+    found = [read_json(path) for path in paths if path.is_file()]
+    k = min(_depth(metrics) for metrics in found)
+    return [_row(metrics, k) for metrics in found]
 
 
-def _row(metrics: dict[str, Any]) -> ResultRow:
-    k = int(next(name for name in metrics if name.startswith("coverage@")).partition("@")[2])
+def _depth(metrics: dict[str, Any]) -> int:
+    return int(next(name for name in metrics if name.startswith("coverage@")).partition("@")[2])
 
+
+def _row(metrics: dict[str, Any], k: int) -> ResultRow:
     def interval(name: str) -> tuple[float, float, float]:
         found = metrics["item_level"][f"{name}@{k}"]
         return found["value"], found["low"], found["high"]
@@ -66,5 +73,5 @@ def _row(metrics: dict[str, Any]) -> ResultRow:
         k,
         metrics["invalid_items"],
         metrics["duplicate_items"],
-        metrics[f"coverage@{k}"],
+        metrics.get(f"coverage@{k}"),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidrec.artifacts import Stage, write_json
+from sidrec.artifacts import Stage, read_manifest, write_json
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.metrics import metrics_at_k, paired_difference
@@ -25,7 +25,8 @@ SHOWN_GROUPS = 50
 def rl(config: Config) -> Path:
     """Train on constrained beams and write the better of SFT and RL to `rl/`.
 
-    Better is by NDCG@10 over all valid users; `metrics.json` says which was kept, with the paired difference.
+    RL is better if the paired interval of its gain in NDCG@10 over all valid users lies above 0;
+    `metrics.json` says which was kept, with the difference.
 
     Returns:
         The stage's directory; untouched if it already holds this result.
@@ -36,20 +37,17 @@ def rl(config: Config) -> Path:
     """
     run = load_run(config)
     source = config.output / "sft"
+    read_manifest(source)
     check_semantic_ids(source, run.semantic_ids)
-    if config.rl.num_generations > run.catalog.num_items:
-        raise ConfigError(
-            f"rl.num_generations: {config.rl.num_generations} distinct rollouts of a prompt were asked for, "
-            f"but the catalogue has {run.catalog.num_items} items. Lower it."
-        )
+    check_rl(config, run)
     settings = {name: getattr(config, name).model_dump(mode="json") for name in ("rl", "evaluation")}
     inputs = run.inputs() | {"weights": weights_hash(source)}
     stage = Stage(config.output / "rl", "rl", settings, inputs, config.seed)
     if stage.is_done():
         logger.info("rl: done before, nothing to redo")
         return stage.directory
-    directory = stage.begin()
-    metrics = _train(config, run, source, directory)
+    metrics = _train(config, run, source, stage)
+    directory = stage.partial
     write_json(directory / "metrics.json", metrics)
     shutil.copy(source / "items.parquet", directory / "items.parquet")
     shutil.rmtree(directory / "checkpoints", ignore_errors=True)
@@ -57,13 +55,31 @@ def rl(config: Config) -> Path:
     return stage.directory
 
 
-def _train(config: Config, run: Run, source: Path, directory: Path) -> dict[str, Any]:
+def check_rl(config: Config, run: Run) -> None:
+    """Raise what `rl` would raise about its settings, before anything is trained.
+
+    Raises:
+        ConfigError: If a reward is unknown, G exceeds the catalogue, or the trainer's options cannot be used.
+    """
+    from sidrec.rewards import check_rewards
+
+    check_rewards(config.rl.rewards)
+    _grpo_arguments(config, run, config.output / "rl")
+    if config.rl.num_generations > run.catalog.num_items:
+        raise ConfigError(
+            f"rl.num_generations: {config.rl.num_generations} distinct rollouts of a prompt were asked for, "
+            f"but the catalogue has {run.catalog.num_items} items. Lower it."
+        )
+
+
+def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, Any]:
     from sidrec.sid_model import SIDModel
-    from sidrec.stages.validation import Validation, last_checkpoint
+    from sidrec.stages.validation import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.rl import ReReTrainer
 
     sid_model = SIDModel.load(source)
+    directory = stage.begin()  # only now: what can be wrong until here leaves nothing behind
     prompts = _prompts(run)
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
     before = judged.ranks()
@@ -80,7 +96,7 @@ def _train(config: Config, run: Run, source: Path, directory: Path) -> dict[str,
         config.rl.num_generations,
     )  # fmt: skip
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=last_checkpoint(directory / "checkpoints"))
+    train(trainer, directory / "checkpoints")
     sid_model.model.eval()
     after = judged.ranks()
     decision = _decide(before, after, config)
@@ -113,7 +129,10 @@ def _prompts(run: Run) -> Any:
 
 
 def _decide(before: np.ndarray, after: np.ndarray, config: Config) -> dict[str, Any]:
-    """Compare SFT and RL over the same valid users; a tie keeps SFT."""
+    """Compare SFT and RL over the same valid users; RL is kept if the interval of its gain lies above 0.
+
+    A gain that the interval does not show is as likely as not the luck of having picked the best checkpoint.
+    """
     values = [metrics_at_k(ranks, ks=(10,)) for ranks in (before, after)]
     result: dict[str, Any] = {"valid_users": len(before)}
     for name in ("ndcg@10", "hr@10"):
@@ -126,7 +145,7 @@ def _decide(before: np.ndarray, after: np.ndarray, config: Config) -> dict[str, 
             "rl": float(rl_values.mean()),
             "difference": {"value": gain.value, "low": gain.low, "high": gain.high},
         }
-    result["kept"] = "rl" if result["ndcg@10"]["difference"]["value"] > 0 else "sft"
+    result["kept"] = "rl" if result["ndcg@10"]["difference"]["low"] > 0 else "sft"
     gain_ = result["ndcg@10"]
     logger.info(
         "rl: valid NDCG@10 %.4f after SFT, %.4f after RL, difference %+.4f [%+.4f, %+.4f]: kept %s",
@@ -140,18 +159,21 @@ def _grpo_arguments(config: Config, run: Run, directory: Path) -> Any:
     from trl import GRPOConfig
 
     section = config.rl
-    every = max(1, round(section.steps / section.evaluations))
+    logged = max(1, round(section.steps / 20))
+    # A multiple of it: what is summed for the log since the last line is not in a checkpoint.
+    every = logged * max(1, round(section.steps / section.evaluations / logged))
     ours = {
         "output_dir": str(directory),
         "seed": config.seed,
         "max_steps": section.steps,
         "per_device_train_batch_size": section.prompts_per_step * section.num_generations,
+        "per_device_eval_batch_size": section.prompts_per_step * section.num_generations,
         "steps_per_generation": 1,
         "gradient_accumulation_steps": 1,
         "num_generations": section.num_generations,
         "max_completion_length": run.semantic_ids.codes.shape[1],
         "learning_rate": section.learning_rate,
-        "lr_scheduler_type": "constant_with_warmup",
+        "lr_scheduler_type": "linear",
         "warmup_steps": 0.05,
         "beta": section.beta,
         "loss_type": "grpo",
@@ -166,7 +188,7 @@ def _grpo_arguments(config: Config, run: Run, directory: Path) -> Any:
         "load_best_model_at_end": True,
         "metric_for_best_model": "ndcg@10",
         "greater_is_better": True,
-        "logging_steps": max(1, round(section.steps / 20)),
+        "logging_steps": logged,
     }
     return make_arguments(GRPOConfig, ours, section.trainer, "rl.trainer")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidrec.artifacts import read_manifest, sha256_of_file
+from sidrec.artifacts import load_semantic_ids, read_manifest, sha256_of_file
 from sidrec.catalog import Catalog, Split, read_catalog, split_catalog
 from sidrec.config import Config
 from sidrec.errors import ArtifactError
@@ -53,7 +53,7 @@ def load_run(config: Config) -> Run:
                 f"{output} holds another catalogue (sha256 {held[:8]}) than {config.catalog.items} gives now "
                 f"({named[:8]}). Set another output, or rerun: sidrec tokenize"
             )
-    semantic_ids = SemanticIDs.load(output / "tokenize" / "semantic_ids.parquet")
+    semantic_ids = load_semantic_ids(output / "tokenize")
     return Run(output, catalog, split_catalog(catalog, config.split), semantic_ids)
 
 
@@ -61,9 +61,10 @@ def check_semantic_ids(directory: Path, semantic_ids: SemanticIDs) -> None:
     """Refuse a model directory that was trained on other semantic IDs than the run holds now.
 
     Raises:
-        ArtifactError: With both hashes and the command that rebuilds.
+        ArtifactError: If its stage never finished, or with both hashes and the command that rebuilds.
     """
-    trained_on = SemanticIDs.load(directory / "semantic_ids.parquet").sha256
+    read_manifest(directory)
+    trained_on = load_semantic_ids(directory).sha256
     if trained_on != semantic_ids.sha256:
         raise ArtifactError(
             f"{directory} was trained on other semantic IDs (sha256 {trained_on[:8]}) than "

@@ -40,8 +40,8 @@ def sft(config: Config) -> Path:
     if stage.is_done():
         logger.info("sft: done before, nothing to redo")
         return stage.directory
-    directory = stage.begin()
-    metrics = _train(config, run, directory)
+    metrics = _train(config, run, stage)
+    directory = stage.partial
     write_json(directory / "metrics.json", metrics)
     run.catalog.items[["item_id", "title"]].to_parquet(directory / "items.parquet", index=False)
     shutil.rmtree(directory / "checkpoints", ignore_errors=True)
@@ -49,12 +49,12 @@ def sft(config: Config) -> Path:
     return stage.directory
 
 
-def _train(config: Config, run: Run, directory: Path) -> dict[str, Any]:
+def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from transformers import EarlyStoppingCallback
 
     from sidrec.models import make_model
     from sidrec.sid_model import SIDModel
-    from sidrec.stages.validation import Validation, last_checkpoint
+    from sidrec.stages.validation import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.rows import alignment_rows, history_rows
     from sidrec.trainers.sft import SFTTrainer, add_dropout
@@ -84,7 +84,8 @@ def _train(config: Config, run: Run, directory: Path) -> dict[str, Any]:
         prompt_settings.template,
         prompt_settings.normalization,
     )
-    args = _training_arguments(config, len(rows), directory / "checkpoints")
+    args = _training_arguments(config, len(rows), stage.partial / "checkpoints")
+    directory = stage.begin()  # only now: what the config can get wrong leaves nothing behind
     validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
     trainer = SFTTrainer(
         sid_model,
@@ -95,7 +96,7 @@ def _train(config: Config, run: Run, directory: Path) -> dict[str, Any]:
     )
     handles = add_dropout(model, config.sft.dropout)
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=last_checkpoint(directory / "checkpoints"))
+    train(trainer, directory / "checkpoints")
     for handle in handles:
         handle.remove()
     model.eval()

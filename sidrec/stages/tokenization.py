@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from sidrec.artifacts import Stage, sha256_of_file, write_json
 from sidrec.catalog import Catalog, read_catalog
 from sidrec.config import Config
 from sidrec.embedding import embed
-from sidrec.errors import CatalogError, ConfigError
+from sidrec.errors import CatalogError, ConfigError, SidrecError
 from sidrec.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,9 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
 
     Raises:
         CatalogError: If the catalogue cannot be read.
-        ConfigError: If the code space is smaller than the catalogue.
+        ConfigError: If the code space is smaller than the catalogue, or `output` cannot be written.
     """
+    _check_output(config.output)
     catalog = read_catalog(config.catalog) if catalog is None else catalog
     _check_code_space(config, catalog.num_items)
     inputs = {"catalog": catalog.sha256}
@@ -42,9 +44,10 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
     stage = Stage(config.output / "tokenize", "tokenize", settings, inputs, config.seed)
     logger.info("%s", catalog.describe())
     if stage.is_done():
+        if not _holds(config.output / "catalog", catalog):  # tokenizing another one was interrupted
+            _write_catalog(catalog, config.output / "catalog")
         logger.info("tokenize: done before, nothing to redo")
         return stage.directory
-    directory = stage.begin()
     with progress("embedding", "texts") as advance:
         vectors = embed(
             catalog.items["text"].tolist(),
@@ -53,6 +56,7 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
             seed=config.seed,
             progress=advance,
         )
+    directory = stage.begin()
     np.save(directory / "embeddings.npy", vectors, allow_pickle=False)
     metrics = _fit(config, catalog, vectors, directory)
     write_json(directory / "metrics.json", metrics)
@@ -60,6 +64,13 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
     stage.finish(config.to_yaml())
     _report(metrics)
     return stage.directory
+
+
+def _check_output(output: Path) -> None:
+    there = next(path for path in (output, *output.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        kind = "not writable" if there.is_dir() else "a file"
+        raise ConfigError(f"output: {output} cannot be written, since {there} is {kind}. Set another output.")
 
 
 def _check_code_space(config: Config, num_items: int) -> None:
@@ -104,6 +115,13 @@ def _fit(config: Config, catalog: Catalog, vectors: np.ndarray, directory: Path)
             variance=float(((vectors - vectors.mean(0)) ** 2).sum(1).mean()),
         ),
     }
+
+
+def _holds(directory: Path, catalog: Catalog) -> bool:
+    try:
+        return Catalog.load(directory).sha256 == catalog.sha256
+    except SidrecError:
+        return False
 
 
 def _write_catalog(catalog: Catalog, directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,11 @@ from sidrec.config import Config
 from sidrec.errors import ArtifactError
 from sidrec.metrics import metrics_at_k, target_ranks
 from sidrec.sid_model import SIDModel
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+CHECKPOINT_FILES = ("*.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
 
 
 class Validation:
@@ -37,17 +43,40 @@ class Validation:
         return {name: float(per_user[name].mean()) for name in ("ndcg@10", "hr@10")}
 
 
-def last_checkpoint(directory: Path) -> str | None:
-    """Return the newest whole checkpoint, and delete those that a kill left half-written.
+def train(trainer: Trainer, checkpoints: Path) -> None:
+    """Train, or go on from the last checkpoint, and leave the best weights in the model."""
+    from transformers import TrainerState
 
-    `Trainer` writes `trainer_state.json` last, so a checkpoint that has it readable is whole.
+    last = last_checkpoint(checkpoints)
+    if last is None or not _is_final(last):
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        return
+    # The Trainer would take one step more before it noticed that there is none left.
+    trainer.state = TrainerState.load_from_json(str(last / "trainer_state.json"))
+    trainer._load_best_model()
+
+
+def _is_final(checkpoint: Path) -> bool:
+    """Whether the training was over, by its last step or by early stopping, when this was written."""
+    state = read_json(checkpoint / "trainer_state.json")
+    control = state["stateful_callbacks"]["TrainerControl"]["args"]
+    return state["global_step"] >= state["max_steps"] or control["should_training_stop"]
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """Return the newest whole checkpoint, and delete those that a kill left half-written or half-deleted.
+
+    `Trainer` writes `trainer_state.json` last, and it deletes in any order.
     """
     found = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in reversed(found):
         try:
             read_json(path / "trainer_state.json")
         except ArtifactError:
-            shutil.rmtree(path)
-            continue
-        return str(path)
+            whole = False
+        else:
+            whole = all(any(path.glob(pattern)) for pattern in CHECKPOINT_FILES)
+        if whole:
+            return path
+        shutil.rmtree(path)
     return None

@@ -53,7 +53,7 @@ class TrainingReport(TrainerCallback):
                 logs["group_hr@1"],
                 logs["group_ndcg"],
                 100 * logs["dead_groups"],
-                logs.get("kl") or 0.0,
+                max(0.0, logs.get("kl") or 0.0),  # below 0 by rounding only
             )
 
     def on_evaluate(

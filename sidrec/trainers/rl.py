@@ -1,9 +1,9 @@
 """ReRe on TRL's `GRPOTrainer`: constrained beams as rollouts, rewards over integers, one pass per group.
 
-Three private hooks of TRL 1.16 are overridden (the version is pinned): `_generate_and_score_completions`
-makes a group's tensors, all with the group as first dimension, so that TRL's shuffling cannot tear groups
-apart; `compute_loss` flattens them for TRL's own loss; `_get_per_token_logps_and_entropies` is the shared-
-prefix pass.
+Four private hooks of TRL 1.16 are overridden (the version is pinned): `_get_train_sampler` gives a resumed
+run the same prompts; `_generate_and_score_completions` makes a group's tensors, all with the group as first
+dimension, so that TRL's shuffling cannot tear groups apart; `compute_loss` flattens them for TRL's own loss;
+`_get_per_token_logps_and_entropies` is the shared-prefix pass.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from sidrec.decoding import pad_prompts
 from sidrec.rewards import (
@@ -31,6 +32,15 @@ from sidrec.shared_prefix import completion_scores
 from sidrec.sid_model import SIDModel
 
 Validate = Callable[[], dict[str, float]]
+
+
+class EpochSampler(RepeatSampler):
+    """TRL's sampler with an order from (seed, epoch) alone, so that a resumed run has the same."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of an epoch; the Trainer calls this."""
+        if self.shuffle:
+            self.generator.manual_seed(self.seed + 1_000_003 * epoch)
 
 
 class ReReTrainer(GRPOTrainer):
@@ -60,6 +70,8 @@ class ReReTrainer(GRPOTrainer):
         self._sid_model = sid_model
         self._validate = validate
         self._group_size: int = args.num_generations or 0
+        self._prompts = train_dataset
+        self._prompts_per_step: int = (args.generation_batch_size or 0) // self._group_size
         self._generate_every: int = (args.steps_per_generation or 1) * args.num_iterations
         self.reward_weights_by_name = reward_weights
         self._codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
@@ -80,6 +92,16 @@ class ReReTrainer(GRPOTrainer):
         ranking = self._sid_model.rank(histories, num_beams=self._group_size)
         return Rollouts(ranking.items, torch.tensor(targets, device=ranking.items.device))
 
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        return EpochSampler(
+            self._prompts,
+            mini_repeat_count=self._group_size,
+            batch_size=self._prompts_per_step,
+            repeat_count=self._generate_every,
+            shuffle=True,
+            seed=self.args.seed,
+        )
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Make the groups of a batch: TRL hands every row over G times in a row."""
         groups = inputs[:: self._group_size]
@@ -90,6 +112,8 @@ class ReReTrainer(GRPOTrainer):
         advantages = group_advantages(rewards.total)
         live = ~dead_groups(rewards.total)  # (B,)
         self._log_groups(rollouts, rewards.parts, rewards.total, live)
+        if self.args.steps_per_generation > 1:  # TRL cuts the batch into so many equal parts
+            live = torch.ones_like(live)
         kept = live.nonzero().squeeze(1).tolist()
         prompts = [self._sid_model.prompts.next_item(groups[place]["history"]) for place in kept]
         prompt_ids, prompt_mask = (

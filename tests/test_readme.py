@@ -1,0 +1,83 @@
+"""What README says is what the code does."""
+
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import toy
+
+from sidrec.cli import app, main
+from sidrec.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str, containing: str) -> str:
+    found = [
+        text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in text
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Run the command line in this process."""
+    monkeypatch.setattr(sys, "argv", ["sidrec", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 0
+
+
+def test_every_command_named_in_readme_exists():
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    named = set(re.findall(r"`(?:\.venv/bin/)?sidrec ([a-z-]+)", README))
+    named |= set(re.findall(r"^\$ \.venv/bin/sidrec ([a-z-]+)", README, re.MULTILINE))
+    assert named == known
+
+
+def test_every_setting_named_in_readme_exists():
+    names = set(re.findall(r"\b((?:catalog|embedding|tokenizer|model|sft|rl)\.[a-z_]+)(?:=|`)", README))
+    assert len(names) >= 8
+    fields = load_config(None).model_dump()
+    names.remove("tokenizer.safetensors")  # a file
+    missing = [name for name in names if name.split(".")[1] not in fields[name.split(".")[0]]]
+    assert missing == []
+
+
+def test_the_custom_catalogue_of_readme_runs_as_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my").mkdir()
+    books = toy.items().rename(columns={"description": "summary"})
+    books.assign(author="A. N. Author").to_csv("my/books.csv", index=False)
+    toy.interactions().to_csv("my/loans.csv", index=False)
+    yaml = block("yaml", "my/books.csv")
+    assert len([line for line in yaml.splitlines() if line.strip()]) == 5
+    Path("books.yaml").write_text(yaml, encoding="utf-8")
+    few = ["rl.steps=2", "rl.prompts_per_step=2", "sft.epochs=3", "tokenizer.epochs=3"]
+    call(monkeypatch, "run", "books.yaml", *few)
+    call(monkeypatch, "inspect", "runs/books")
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()[2:5]] == ["popularity", "sft", "rl"]
+    assert (tmp_path / "runs" / "books" / "evaluate" / "rl" / "metrics.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_prints_what_readme_shows(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    call(monkeypatch, "run", "configs/demo.yaml", f"output={tmp_path}/demo")
+    table = capsys.readouterr().out.strip()
+    assert table in block("console", "make demo")
+    shown = block("console", "recommend runs/demo")
+    arguments = shown.splitlines()[0].split()[2:]
+    arguments[1] = f"{tmp_path}/demo"
+    call(monkeypatch, *arguments)
+    assert capsys.readouterr().out.strip() == "\n".join(shown.splitlines()[1:]).strip()
+    code = block("python", "from sidrec import Recommender").replace("runs/demo", f"{tmp_path}/demo")
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == ["1", "2", "3", "4", "5"]
+    items = set(pd.read_csv("data/demo/items.csv", dtype=str)["item_id"])
+    assert {line.split()[1] for line in printed} <= items

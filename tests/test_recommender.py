@@ -1,0 +1,196 @@
+"""Recommendations after a history: in Python, on the command line, and through one prompt for all."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import toy
+from conftest import Ended
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import sidrec
+from sidrec import Recommender
+from sidrec.config import load_config
+from sidrec.errors import SidrecError
+from sidrec.scoring import SIDScorer
+from tokenizer.semantic_ids import SemanticIDs
+
+IDS = [f"i{n:02d}" for n in range(toy.NUM_ITEMS)]
+
+
+@pytest.fixture(scope="session")
+def recommender(toy_run: Path) -> Recommender:
+    return Recommender.from_pretrained(toy_run)
+
+
+def test_the_rule_that_item_i_is_followed_by_i_plus_1_is_learnt(recommender: Recommender) -> None:
+    histories = [[IDS[(n + step) % 24] for step in range(3)] for n in range(24)]
+    first = [found[0].item_id for found in recommender.recommend(histories, k=1)]
+    right = sum(item_id == IDS[(n + 3) % 24] for n, item_id in enumerate(first))
+    assert right >= 20
+
+
+def test_a_list_has_ranks_ids_titles_and_falling_scores(recommender: Recommender) -> None:
+    found = recommender.recommend(["i03", "i04"], k=5)
+    titles = dict(zip(IDS, toy.items()["title"], strict=True))
+    assert [each.rank for each in found] == [1, 2, 3, 4, 5]
+    assert [each.title for each in found] == [titles[each.item_id] for each in found]
+    scores = [each.score for each in found]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_scores_are_log_probabilities_of_the_items(recommender: Recommender) -> None:
+    """The toy model is trained with `sft.loss: catalog`: its beams are a distribution over items."""
+    found = recommender.recommend(["i03", "i04"], k=24)
+    assert math.isclose(sum(math.exp(each.score) for each in found), 1, abs_tol=1e-4)
+
+
+def test_many_histories_give_a_list_each_as_one_by_one(recommender: Recommender) -> None:
+    histories = [["i03"], ["i20", "i21", "i22"], ["i07", "i08"]]
+    for found, history in zip(recommender.recommend(histories, k=4), histories, strict=True):
+        alone = recommender.recommend(history, k=4)
+        assert [each.item_id for each in found] == [each.item_id for each in alone]
+        assert [each.score for each in found] == pytest.approx([each.score for each in alone], abs=1e-4)
+
+
+def test_k_of_the_whole_catalogue_gives_each_item_once(recommender: Recommender) -> None:
+    assert sorted(each.item_id for each in recommender.recommend(["i03"], k=24)) == IDS
+
+
+def test_exclude_history_leaves_its_items_out_and_still_gives_k(recommender: Recommender) -> None:
+    history = ["i03", "i04", "i05", "i03"]
+    found = recommender.recommend(history, k=21, exclude_history=True)  # 24 items without 3
+    assert sorted(each.item_id for each in found) == [item for item in IDS if item not in history]
+    assert [each.rank for each in found] == list(range(1, 22))
+
+
+def test_fewer_beams_than_k_are_refused(recommender: Recommender) -> None:
+    with pytest.raises(SidrecError, match=r"num_beams is 0, but k is 3"):
+        recommender.recommend(["i03"], k=3, num_beams=0)
+
+
+def test_one_empty_history_among_many_is_refused(recommender: Recommender) -> None:
+    with pytest.raises(SidrecError, match="The history is empty"):
+        recommender.recommend([["i03"], []])
+
+
+def test_a_run_gives_what_its_rl_directory_gives(young_run: Path) -> None:
+    of_run, of_rl, of_sft = (
+        Recommender.from_pretrained(young_run / name).recommend(["i03"], k=5) for name in ("", "rl", "sft")
+    )
+    assert of_run == of_rl != of_sft
+
+
+def test_a_run_without_rl_gives_what_its_sft_directory_gives(young_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(young_run / "sft", tmp_path / "sft")
+    of_run, of_sft = (
+        Recommender.from_pretrained(each).recommend(["i03"], k=5) for each in (tmp_path, young_run / "sft")
+    )
+    assert of_run == of_sft
+
+
+def test_a_model_directory_moved_elsewhere_works_alone(
+    toy_run: Path, tmp_path: Path, recommender: Recommender
+) -> None:
+    shutil.copytree(toy_run / "rl", tmp_path / "elsewhere")
+    moved = Recommender.from_pretrained(str(tmp_path / "elsewhere"))
+    assert moved.recommend(["i03"], k=5) == recommender.recommend(["i03"], k=5)
+
+
+def test_the_command_prints_a_table(
+    toy_run: Path, command: Callable[..., Ended], recommender: Recommender
+) -> None:
+    ended = command("recommend", toy_run, "--history", "i03", "i04", "-k", "2")
+    first, second = recommender.recommend(["i03", "i04"], k=2)
+    lines = [line.split("  ") for line in ended.out.splitlines()]
+    assert ended.status == 0
+    assert [cell.strip() for cell in lines[0] if cell] == ["rank", "item id", "title", "score"]
+    assert [cell.strip() for cell in lines[2] if cell] == [
+        "1",
+        first.item_id,
+        first.title,
+        f"{first.score:.3f}",
+    ]
+    assert second.title in ended.out
+    assert len(lines) == 4
+
+
+def test_the_command_prints_json(
+    toy_run: Path, command: Callable[..., Ended], recommender: Recommender
+) -> None:
+    ended = command(
+        "recommend", toy_run, "--history", "i03", "i04", "-k", "22", "--exclude-history", "--json"
+    )
+    expected = recommender.recommend(["i03", "i04"], k=22, exclude_history=True)
+    assert json.loads(ended.out) == [vars(each) for each in expected]
+
+
+def test_transformers_loads_a_model_directory_as_it_is(toy_run: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_run / "rl")
+    text_tokenizer = AutoTokenizer.from_pretrained(toy_run / "rl")
+    tokens = SemanticIDs.load(toy_run / "rl" / "semantic_ids.parquet").tokens(3)
+    ids = text_tokenizer("".join(tokens))["input_ids"]
+    assert text_tokenizer.convert_ids_to_tokens(ids) == tokens
+    logits = model(torch.tensor([[text_tokenizer.bos_token_id, *ids]])).logits
+    assert logits.shape == (1, 4, len(text_tokenizer))
+
+
+def read_by(inputs: dict[str, torch.Tensor]) -> Iterator[tuple[str, list[int]]]:
+    """What a pass of the model reads of each row: ("row", all of it), or ("rollouts", a group's prompt)."""
+    ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+    if mask is None:
+        mask = torch.ones_like(ids)
+    if mask.ndim == 2:
+        yield from (("row", row[real.bool()].tolist()) for row, real in zip(ids, mask, strict=True))
+    elif mask.shape[-1] == ids.shape[1]:  # a group: the last token sees the prompt and its own two codes
+        seen = mask[:, 0, -1] == 0
+        yield from (("rollouts", row[real].tolist()[:-2]) for row, real in zip(ids, seen, strict=True))
+
+
+@pytest.mark.parametrize("template", ["compact", "instruct"])
+def test_sft_rl_evaluation_and_recommend_feed_the_same_prompt(
+    template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user of four events is tested on i00 i01 i02 -> i03; those of six train on the same."""
+    fed: list[tuple[str, list[int]]] = []
+    hidden = SIDScorer.hidden
+
+    def recording_hidden(self: SIDScorer, **inputs: torch.Tensor) -> torch.Tensor:
+        fed.extend(read_by(inputs))
+        return hidden(self, **inputs)
+
+    def fed_by(stage: Callable[[], object]) -> list[tuple[str, list[int]]]:
+        fed.clear()
+        stage()
+        return list(fed)
+
+    monkeypatch.setattr(SIDScorer, "hidden", recording_hidden)
+    path = toy.write(
+        tmp_path,
+        prompt={"template": template},
+        sft={"epochs": 1, "evaluations": 1},
+        # One step over all 7 prompts; with all 24 items as rollouts no group is without its target.
+        rl={"steps": 1, "evaluations": 1, "prompts_per_step": 7, "num_generations": 24},
+    )
+    events = [
+        f"{user},i0{n},{n}" for user, number in (("u0", 6), ("u1", 6), ("four", 4)) for n in range(number)
+    ]
+    (tmp_path / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *events]))
+    config = load_config(path)
+    sidrec.tokenize(config)
+    by_sft = fed_by(lambda: sidrec.sft(config))
+    by_rl = fed_by(lambda: sidrec.rl(config))
+    by_evaluate = fed_by(lambda: sidrec.evaluate(config))
+    recommender = Recommender.from_pretrained(config.output)
+    (read,) = fed_by(lambda: recommender.recommend(["i00", "i01", "i02"]))
+    prompt = read[1]
+    assert ("row", prompt) in by_evaluate
+    assert ("row", prompt) in by_rl  # the search for rollouts
+    assert ("rollouts", prompt) in by_rl  # the loss over them
+    target = SemanticIDs.load(config.output / "sft" / "semantic_ids.parquet").tokens(3)
+    answered = prompt + AutoTokenizer.from_pretrained(config.output / "sft").convert_tokens_to_ids(target)
+    assert answered in [row[: len(answered)] for _, row in by_sft]
