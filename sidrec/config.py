@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sidrec.catalog.config import CatalogConfig, SplitConfig
 from sidrec.embedding import EmbeddingConfig
@@ -28,6 +28,7 @@ TRAINER_OF_OURS = {
 # rewards the rollouts itself.
 ROLLOUTS_OF_OURS = {
     "chat_template_kwargs",
+    "generation_batch_size",
     "generation_kwargs",
     "log_completions",
     "mask_truncated_completions",
@@ -40,6 +41,8 @@ ROLLOUTS_OF_OURS = {
     "repetition_penalty",
     "reward_weights",
     "scale_rewards",
+    "shuffle_dataset",
+    "steps_per_generation",
     "temperature",
     "top_k",
     "top_p",
@@ -75,8 +78,8 @@ class TokenizerConfig(Section):
     latent_dim: int = Field(32, ge=1, description="Length of a code vector (TIGER: 32).")
     hidden_dims: tuple[int, ...] = Field((256, 128), description="Widths of the encoder's hidden layers.")
     epochs: int = Field(200, ge=1, description="Passes over the item vectors.")
-    batch_size: int = Field(256, ge=1, description="Items per step.")
-    learning_rate: float = Field(3e-3, gt=0, description="Of AdamW.")
+    batch_size: int = Field(1024, ge=1, description="Items per step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Of AdamW.")
     weight_decay: float = Field(1e-4, ge=0, description="Of AdamW.")
     commitment_weight: float = Field(
         0.25, ge=0, description="Pull of latents towards their code (VQ-VAE: 0.25)."
@@ -139,9 +142,10 @@ class SFTConfig(Section):
         default_factory=dict, description="transformers.TrainingArguments, as they are."
     )
 
-    @model_validator(mode="after")
-    def _trainer_is_free(self) -> SFTConfig:
-        return _check_trainer(self, TRAINER_OF_OURS)
+    @field_validator("trainer")
+    @classmethod
+    def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
+        return _check_trainer(trainer, TRAINER_OF_OURS)
 
 
 class RLConfig(Section):
@@ -163,9 +167,10 @@ class RLConfig(Section):
     )
     trainer: dict[str, Any] = Field(default_factory=dict, description="trl.GRPOConfig, as they are.")
 
-    @model_validator(mode="after")
-    def _trainer_is_free(self) -> RLConfig:
-        return _check_trainer(self, TRAINER_OF_OURS | ROLLOUTS_OF_OURS)
+    @field_validator("trainer")
+    @classmethod
+    def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
+        return _check_trainer(trainer, TRAINER_OF_OURS | ROLLOUTS_OF_OURS)
 
 
 class EvaluationConfig(Section):
@@ -305,10 +310,8 @@ def _anywhere(name: str) -> str:
     return f' Did you mean "{paths[close[0]]}"?' if close else ""
 
 
-def _check_trainer(section: Any, ours: set[str]) -> Any:
-    taken = sorted(ours & set(section.trainer))
+def _check_trainer(trainer: dict[str, Any], ours: set[str]) -> dict[str, Any]:
+    taken = sorted(ours & set(trainer))
     if taken:
-        raise ValueError(
-            f"trainer: {', '.join(taken)} is set by sidrec; use the options of the section instead"
-        )
-    return section
+        raise ValueError(f"{', '.join(taken)} is set by sidrec; use the options of the section instead")
+    return trainer

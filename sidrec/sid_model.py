@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+def training_device() -> torch.device:
+    """Return the device that `transformers.Trainer` moves a model to; masks and tries must be there too."""
+    from accelerate.state import PartialState
+
+    return PartialState().device
+
+
 @dataclass(frozen=True)
 class SIDModel:
     """Model, text tokenizer, semantic IDs, prompts and scorer that belong together."""
@@ -62,8 +69,8 @@ class SIDModel:
         self.prompts.settings.save(directory / "prompts.json")
 
     @classmethod
-    def load(cls, directory: Path, *, device: torch.device | str = "cpu") -> SIDModel:
-        """Read what `save` wrote.
+    def load(cls, directory: Path, *, device: torch.device | str | None = None) -> SIDModel:
+        """Read what `save` wrote, onto `device` or else the one that training would use.
 
         Raises:
             ArtifactError: If a file is missing or is not the one that was written.
@@ -81,7 +88,7 @@ class SIDModel:
         semantic_ids = load_semantic_ids(directory)
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         model.eval()
-        torch.nn.Module.to(model, device)
+        torch.nn.Module.to(model, training_device() if device is None else device)
         text_tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
         return cls.assemble(model, text_tokenizer, semantic_ids, settings)
 

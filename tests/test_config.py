@@ -188,7 +188,12 @@ def test_a_value_has_no_keys_of_its_own():
 @pytest.mark.parametrize("section", ["sft", "rl"])
 @pytest.mark.parametrize("key", ["output_dir", "seed", "data_seed", "save_strategy"])
 def test_a_trainer_option_that_is_ours_is_refused(section, key):
-    refuse(f"{section}: trainer: {key} is set by sidrec", f"{section}.trainer.{key}=1")
+    refuse(f"{section}.trainer: {key} is set by sidrec", f"{section}.trainer.{key}=1")
+
+
+@pytest.mark.parametrize("key", ["temperature", "scale_rewards", "num_generations", "steps_per_generation"])
+def test_a_trainer_option_that_would_change_nothing_is_refused(key):
+    refuse(f"rl.trainer: {key} is set by sidrec", f"rl.trainer.{key}=1")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -15,6 +15,8 @@ from conftest import Ended
 from models import small_model, text_tokenizer
 from safetensors.torch import load_file, save_file
 
+from sidrec.cli import main
+
 Command = Callable[..., Ended]
 ITEMS = "item_id,title\nA,Red lamp\nB,Blue lamp\nC,Green rug\n"
 EVENTS = "user_id,item_id,timestamp\nu1,A,1\nu1,B,2\nu1,C,3\n"
@@ -220,6 +222,8 @@ def test_a_model_of_other_semantic_ids_is_refused(
         ("rl.rewards={rul: 1}", r'rl\.rewards: unknown reward "rul"\. Did you mean "rule"\?'),
         ("rl.rewards={}", r"rl\.rewards names no reward\. Give at least one of: rule, ranking"),
         ("rl.num_generations=25", r"rl\.num_generations: 25 distinct rollouts .* the catalogue has 24 items"),
+        ("rl.prompts_per_step=181", r"rl\.prompts_per_step: 181 prompts .* histories give 180 "),
+        ("rl.prompts_per_step=181", r"rl\.prompts_per_step: 181 prompts of a step .* histories give 180"),
         ("rl.trainer.betta=1", r'rl\.trainer\.betta is not a field of GRPOConfig\. Did you mean "beta"\?'),
     ],
 )
@@ -333,14 +337,28 @@ def test_what_the_user_can_mend_ends_a_real_process_with_status_2(tmp_path: Path
     )
 
 
-def test_a_fault_of_ours_shows_a_traceback_and_status_1(toy_run: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def poisoned_model(toy_run: Path, tmp_path: Path) -> Path:
     """Weights that became NaN, with no manifest that would tell."""
     shutil.copytree(toy_run / "sft", tmp_path / "sft")
     (tmp_path / "sft" / "manifest.json").unlink()
     weights = load_file(tmp_path / "sft" / "model.safetensors")
     poisoned = {name: weight.fill_(float("nan")) for name, weight in weights.items()}
     save_file(poisoned, tmp_path / "sft" / "model.safetensors", metadata={"format": "pt"})
-    ended = in_a_process("recommend", tmp_path / "sft", "--history", "i01")
+    return tmp_path / "sft"
+
+
+def test_a_fault_of_ours_is_not_dressed_up_as_the_user_s(
+    poisoned_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sidrec", "recommend", str(poisoned_model), "--history", "i01"])
+    with pytest.raises(RuntimeError, match="gave a beam a score that is not finite"):
+        main()
+
+
+@pytest.mark.slow
+def test_a_fault_of_ours_ends_a_real_process_with_a_traceback_and_status_1(poisoned_model: Path) -> None:
+    ended = in_a_process("recommend", poisoned_model, "--history", "i01")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("Traceback (most recent call last):")
     assert "RuntimeError: The model gave a beam a score that is not finite" in ended.stderr

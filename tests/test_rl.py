@@ -19,7 +19,7 @@ from sidrec.rewards import rule_reward
 from sidrec.sid_model import SIDModel
 from sidrec.stages.rl import _decide, _grpo_arguments
 from sidrec.stages.run import load_run
-from sidrec.stages.validation import Validation
+from sidrec.stages.training import Validation
 from sidrec.trainers.callbacks import TrainingReport
 from sidrec.trainers.rl import EpochSampler, ReReTrainer, _unused_reward
 
@@ -50,7 +50,7 @@ def make_trainer(
     return cls(
         sid_model,
         rows,
-        _grpo_arguments(config, loaded, folder),
+        _grpo_arguments(config, 3, folder),
         reward_weights=config.rl.rewards,
         validate=Validation(sid_model, loaded.split.valid, 60, config),
         callbacks=[TrainingReport("rl")],
@@ -173,7 +173,7 @@ def test_sharing_prompts_gives_the_trajectory_of_repeating_them(
 ) -> None:
     histories = [history[: 1 + n % 3] for n, history in enumerate(HISTORIES)]  # of unequal length: padding
     rows = prompts(histories, TARGETS)
-    four_steps = {"steps": 4, "learning_rate": 3e-4, "beta": 0.04}
+    four_steps = {"steps": 4, "learning_rate": 3e-4, "beta": 0.04, "prompts_per_step": 6}
     trained = []
     for cls in (ReReTrainer, RepeatingTrainer):
         trainer = make_trainer(young_run, young_config, rows, tmp_path / cls.__name__, cls=cls, **four_steps)

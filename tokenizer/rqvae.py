@@ -45,8 +45,8 @@ class RQVAESettings:
     latent_dim: int = 32
     hidden_dims: tuple[int, ...] = (256, 128)
     epochs: int = 200
-    batch_size: int = 256
-    learning_rate: float = 3e-3
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     commitment_weight: float = 0.25
     dead_code_epochs: int = 5

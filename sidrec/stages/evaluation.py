@@ -52,7 +52,9 @@ def _evaluate(config: Config, run: Run, name: str) -> Path:
             on_batch=advance,
         )
     seconds = time.monotonic() - started
-    predictions = Predictions(name, "beam", ranking.items.numpy(), ranking.scores.numpy(), seconds)
+    predictions = Predictions(
+        name, "beam", ranking.items.cpu().numpy(), ranking.scores.cpu().numpy(), seconds
+    )
     write_evaluation(partial, predictions, run.split.test, run, config)
     stage.finish(config.to_yaml())
     return stage.directory

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sidrec.artifacts import read_json
-from sidrec.catalog import Catalog
+from sidrec.catalog import Catalog, read_catalog, split_catalog
 from sidrec.config import Config
 from sidrec.stages.baselines import baselines
 from sidrec.stages.evaluation import evaluate
 from sidrec.stages.rl import check_rl, rl
-from sidrec.stages.run import load_run
 from sidrec.stages.sft import sft
 from sidrec.stages.tokenization import tokenize
 
@@ -39,8 +38,9 @@ def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
     Raises:
         SidrecError: As the stages do; all cheap checks come before the first training.
     """
+    catalog = read_catalog(config.catalog) if catalog is None else catalog
+    check_rl(config, catalog, split_catalog(catalog, config.split))
     tokenize(config, catalog=catalog)
-    check_rl(config, load_run(config))
     baselines(config)
     sft(config)
     rl(config)

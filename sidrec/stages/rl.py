@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from sidrec.artifacts import Stage, read_manifest, write_json
+from sidrec.catalog import Catalog, Split
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.metrics import metrics_at_k, paired_difference
 from sidrec.stages.run import Run, check_semantic_ids, load_run, weights_hash
-from sidrec.stages.sft import make_arguments
 
 logger = logging.getLogger(__name__)
 SHOWN_GROUPS = 50
@@ -39,7 +39,7 @@ def rl(config: Config) -> Path:
     source = config.output / "sft"
     read_manifest(source)
     check_semantic_ids(source, run.semantic_ids)
-    check_rl(config, run)
+    check_rl(config, run.catalog, run.split)
     settings = {name: getattr(config, name).model_dump(mode="json") for name in ("rl", "evaluation")}
     inputs = run.inputs() | {"weights": weights_hash(source)}
     stage = Stage(config.output / "rl", "rl", settings, inputs, config.seed)
@@ -55,26 +55,33 @@ def rl(config: Config) -> Path:
     return stage.directory
 
 
-def check_rl(config: Config, run: Run) -> None:
+def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
     """Raise what `rl` would raise about its settings, before anything is trained.
 
     Raises:
-        ConfigError: If a reward is unknown, G exceeds the catalogue, or the trainer's options cannot be used.
+        ConfigError: If a reward is unknown, G exceeds the catalogue, a step wants more prompts than exist,
+            or the trainer's options cannot be used.
     """
     from sidrec.rewards import check_rewards
 
     check_rewards(config.rl.rewards)
-    _grpo_arguments(config, run, config.output / "rl")
-    if config.rl.num_generations > run.catalog.num_items:
+    _grpo_arguments(config, len(config.tokenizer.codebook_sizes), config.output / "rl")
+    if config.rl.num_generations > catalog.num_items:
         raise ConfigError(
             f"rl.num_generations: {config.rl.num_generations} distinct rollouts of a prompt were asked for, "
-            f"but the catalogue has {run.catalog.num_items} items. Lower it."
+            f"but the catalogue has {catalog.num_items} items. Lower it."
+        )
+    num_prompts = sum(max(0, len(history) - 1) for history in split.train)
+    if config.rl.prompts_per_step > num_prompts:
+        raise ConfigError(
+            f"rl.prompts_per_step: {config.rl.prompts_per_step} prompts of a step were asked for, but train "
+            f"histories give {num_prompts} (an event after another one each). Lower it, or add events."
         )
 
 
 def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, Any]:
     from sidrec.sid_model import SIDModel
-    from sidrec.stages.validation import Validation, train
+    from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.rl import ReReTrainer
 
@@ -86,7 +93,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     trainer = ReReTrainer(
         sid_model,
         prompts,
-        _grpo_arguments(config, run, directory / "checkpoints"),
+        _grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / "checkpoints"),
         reward_weights=config.rl.rewards,
         validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
         callbacks=[TrainingReport("rl")],
@@ -155,23 +162,25 @@ def _decide(before: np.ndarray, after: np.ndarray, config: Config) -> dict[str, 
     return result
 
 
-def _grpo_arguments(config: Config, run: Run, directory: Path) -> Any:
+def _grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
     from trl import GRPOConfig
 
+    from sidrec.stages.training import checkpoints, make_arguments
+
     section = config.rl
-    logged = max(1, round(section.steps / 20))
-    # A multiple of it: what is summed for the log since the last line is not in a checkpoint.
+    # Not in a checkpoint: rollouts to be used again, and what is summed for the log since its last line.
+    iterations = section.trainer.get("num_iterations", 1)
+    cycle = iterations if isinstance(iterations, int) and iterations > 0 else 1
+    logged = cycle * max(1, round(section.steps / 20 / cycle))
     every = logged * max(1, round(section.steps / section.evaluations / logged))
     ours = {
-        "output_dir": str(directory),
-        "seed": config.seed,
         "max_steps": section.steps,
         "per_device_train_batch_size": section.prompts_per_step * section.num_generations,
         "per_device_eval_batch_size": section.prompts_per_step * section.num_generations,
         "steps_per_generation": 1,
         "gradient_accumulation_steps": 1,
         "num_generations": section.num_generations,
-        "max_completion_length": run.semantic_ids.codes.shape[1],
+        "max_completion_length": num_levels,
         "learning_rate": section.learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0.05,
@@ -180,14 +189,7 @@ def _grpo_arguments(config: Config, run: Run, directory: Path) -> Any:
         "use_bias_correction_kl": False,
         "mask_truncated_completions": False,
         "gradient_checkpointing": False,
-        "eval_strategy": "steps",
-        "eval_steps": every,
-        "save_strategy": "steps",
-        "save_steps": every,
-        "save_total_limit": 1,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "ndcg@10",
-        "greater_is_better": True,
+        **checkpoints(directory, config.seed, every=every),
         "logging_steps": logged,
     }
     return make_arguments(GRPOConfig, ours, section.trainer, "rl.trainer")

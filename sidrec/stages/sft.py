@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import shutil
@@ -12,7 +11,6 @@ from typing import Any
 
 from sidrec.artifacts import Stage, write_json
 from sidrec.config import Config
-from sidrec.errors import ConfigError, nearest
 from sidrec.stages.run import Run, load_run
 
 logger = logging.getLogger(__name__)
@@ -50,11 +48,12 @@ def sft(config: Config) -> Path:
 
 
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
+    import torch
     from transformers import EarlyStoppingCallback
 
     from sidrec.models import make_model
-    from sidrec.sid_model import SIDModel
-    from sidrec.stages.validation import Validation, train
+    from sidrec.sid_model import SIDModel, training_device
+    from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.rows import alignment_rows, history_rows
     from sidrec.trainers.sft import SFTTrainer, add_dropout
@@ -68,6 +67,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         max_positions=1 + (prompt_settings.max_history + 1) * levels + prompt_settings.max_title_tokens,
         seed=config.seed,
     )
+    torch.nn.Module.to(model, training_device())
     sid_model = SIDModel.assemble(model, text_tokenizer, run.semantic_ids, prompt_settings)
     rows = [row for history in run.split.train for row in history_rows(sid_model.prompts, history.tolist())]
     history_count = len(rows)
@@ -129,12 +129,12 @@ def resolve_prompts(config: Config) -> Any:
 def _training_arguments(config: Config, num_rows: int, directory: Path) -> Any:
     from transformers import TrainingArguments
 
+    from sidrec.stages.training import checkpoints, make_arguments
+
     section = config.sft
     steps = math.ceil(num_rows / section.batch_size) * section.epochs
     every = max(1, round(steps / section.evaluations))
     ours = {
-        "output_dir": str(directory),
-        "seed": config.seed,
         "num_train_epochs": section.epochs,
         "per_device_train_batch_size": section.batch_size,
         "learning_rate": section.learning_rate,
@@ -142,41 +142,8 @@ def _training_arguments(config: Config, num_rows: int, directory: Path) -> Any:
         "adam_beta2": 0.98,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.03,
-        "eval_strategy": "steps",
-        "eval_steps": every,
-        "save_strategy": "steps",
-        "save_steps": every,
-        "save_total_limit": 1,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "ndcg@10",
-        "greater_is_better": True,
+        **checkpoints(directory, config.seed, every=every),
         "logging_steps": every,
         "restore_callback_states_from_checkpoint": True,
     }
     return make_arguments(TrainingArguments, ours, section.trainer, "sft.trainer")
-
-
-def make_arguments(cls: type, ours: dict[str, Any], theirs: dict[str, Any], name: str) -> Any:
-    """Build a trainer's arguments from ours and, above them, the user's.
-
-    Raises:
-        ConfigError: If the user names a field that `cls` does not have, or gives it a value it refuses.
-    """
-    from transformers.utils import logging as transformers_logging
-
-    known = [field.name for field in dataclasses.fields(cls)]
-    for key in theirs:
-        if key not in known:
-            raise ConfigError(f"{name}.{key} is not a field of {cls.__name__}.{nearest(key, known)}")
-    transformers_logging.disable_progress_bar()
-    quiet = {
-        "report_to": [],
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "dataloader_pin_memory": False,
-        "bf16": False,
-    }
-    try:
-        return cls(**(quiet | ours | theirs))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: {cls.__name__} refuses these values: {error}") from error

@@ -39,8 +39,7 @@ class EpochSampler(RepeatSampler):
 
     def set_epoch(self, epoch: int) -> None:
         """Take the order of an epoch; the Trainer calls this."""
-        if self.shuffle:
-            self.generator.manual_seed(self.seed + 1_000_003 * epoch)
+        self.generator.manual_seed((self.seed or 0) + 1_000_003 * epoch)
 
 
 class ReReTrainer(GRPOTrainer):
@@ -112,14 +111,12 @@ class ReReTrainer(GRPOTrainer):
         advantages = group_advantages(rewards.total)
         live = ~dead_groups(rewards.total)  # (B,)
         self._log_groups(rollouts, rewards.parts, rewards.total, live)
-        if self.args.steps_per_generation > 1:  # TRL cuts the batch into so many equal parts
-            live = torch.ones_like(live)
         kept = live.nonzero().squeeze(1).tolist()
         prompts = [self._sid_model.prompts.next_item(groups[place]["history"]) for place in kept]
         prompt_ids, prompt_mask = (
             pad_prompts(prompts, self._sid_model.prompts.pad_id, live.device)
             if prompts
-            else (torch.zeros((0, 1), dtype=torch.int64),) * 2
+            else (torch.zeros((0, 1), dtype=torch.int64, device=live.device),) * 2
         )
         codes = self._codes[rollouts.items[live]]  # (B', G, L)
         output: dict[str, Any] = {

@@ -1,17 +1,18 @@
-"""What SFT and RL are judged by while they train, and where an interrupted training goes on."""
+"""What SFT and RL have in common: trainer options, validation, and where an interrupted training goes on."""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sidrec.artifacts import read_json
 from sidrec.catalog import EvaluationRows
 from sidrec.config import Config
-from sidrec.errors import ArtifactError
+from sidrec.errors import ArtifactError, ConfigError, nearest
 from sidrec.metrics import metrics_at_k, target_ranks
 from sidrec.sid_model import SIDModel
 
@@ -80,3 +81,45 @@ def last_checkpoint(directory: Path) -> Path | None:
             return path
         shutil.rmtree(path)
     return None
+
+
+def checkpoints(directory: Path, seed: int, *, every: int) -> dict[str, Any]:
+    """Return the trainer options that evaluate and save every so many steps, and keep the best."""
+    return {
+        "output_dir": str(directory),
+        "seed": seed,
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "ndcg@10",
+        "greater_is_better": True,
+    }
+
+
+def make_arguments(cls: type, ours: dict[str, Any], theirs: dict[str, Any], name: str) -> Any:
+    """Build a trainer's arguments from ours and, above them, the user's.
+
+    Raises:
+        ConfigError: If the user names a field that `cls` does not have, or gives it a value it refuses.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    known = [field.name for field in dataclasses.fields(cls)]
+    for key in theirs:
+        if key not in known:
+            raise ConfigError(f"{name}.{key} is not a field of {cls.__name__}.{nearest(key, known)}")
+    transformers_logging.disable_progress_bar()
+    quiet = {
+        "report_to": [],
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+        "bf16": False,
+    }
+    try:
+        return cls(**(quiet | ours | theirs))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {cls.__name__} refuses these values: {error}") from error
