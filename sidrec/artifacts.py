@@ -109,7 +109,6 @@ class Stage:
 
     def begin(self) -> Path:
         """Return the partial directory, with what an interrupted run of the same fingerprint left in it."""
-        self._started = time.monotonic()
         self._finish_swap()
         mark = self.partial / "fingerprint.json"
         if not mark.is_file() or read_json(mark) != self.fingerprint:
