@@ -1,4 +1,4 @@
-# Each target works alone on a machine that has only Python (3.10 or later) and make.
+# Each target works alone on a machine that has only Python (3.11 or later, as trl and transformers ask) and make.
 PYTHON ?= python3
 BIN := .venv/bin
 .PHONY: install demo data test test-slow lint clean
@@ -7,6 +7,7 @@ install: .venv/installed
 
 # torch comes first and from constraints.txt, so that no other build of it is pulled in by a dependency.
 .venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sidrec needs Python 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,minilm]"
