@@ -1,10 +1,13 @@
 """Catalog: what it checks, how it orders events, what it says and saves."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sidrec.catalog import Catalog, CatalogConfig, read_catalog
 from sidrec.catalog.template import parse_template
@@ -301,3 +304,34 @@ def test_scientific_has_its_published_counts():
     facts = read_catalog(CatalogConfig(items=SCIENTIFIC)).statistics()
     assert (facts["users"], facts["items"], facts["events"]) == (8317, 4344, 58492)
     assert facts["order"] == "rows"
+
+
+def test_a_title_cut_at_a_blank_is_the_same_after_a_reload(tmp_path):
+    items = pd.DataFrame({"item_id": ["a"], "text": ["x" * 59 + " and more"]})
+    catalog = Catalog(items, pd.DataFrame({"user_id": ["u"], "item_id": ["a"]}))
+    assert catalog.items["title"].tolist() == ["x" * 59]
+    catalog.save(tmp_path)
+    assert Catalog.load(tmp_path).sha256 == catalog.sha256
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=70), st.text(min_size=1, max_size=90)).filter(
+            lambda cells: cells[1].strip()
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_any_texts_hash_the_same_after_a_reload(rows):
+    try:
+        items = pd.DataFrame(rows, columns=["title", "text"]).assign(
+            item_id=[str(n) for n in range(len(rows))]
+        )
+        catalog = Catalog(items, pd.DataFrame({"user_id": ["u"], "item_id": ["0"]}), text="{text}")
+    except CatalogError:  # a lone surrogate, say, is refused
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        catalog.save(Path(folder))
+        assert Catalog.load(Path(folder)).sha256 == catalog.sha256

@@ -138,10 +138,10 @@ def _titles(items: pd.DataFrame, title: str | None, texts: list[str]) -> list[st
     else:
         named = [name for name in ("title", "name") if name in items.columns]
         if not named:
-            return [_one_line(text)[:TITLE_CHARACTERS] for text in texts]
+            return [_one_line(text)[:TITLE_CHARACTERS].rstrip() for text in texts]
         column = items[named[0]]
     return [
-        _one_line(cell) or _one_line(text)[:TITLE_CHARACTERS]
+        _one_line(cell) or _one_line(text)[:TITLE_CHARACTERS].rstrip()
         for cell, text in zip(as_strings(column), texts, strict=True)
     ]
 
