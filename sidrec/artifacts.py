@@ -72,6 +72,11 @@ def peak_memory_mb() -> int:
     return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
 
 
+def partial_of(directory: Path) -> Path:
+    """Return where a stage is written before it is put into `directory`."""
+    return directory.with_name(directory.name + ".partial")
+
+
 @dataclass
 class Stage:
     """One stage's directory: what it is made from, whether it is done, and how it becomes so.
@@ -99,7 +104,7 @@ class Stage:
     @property
     def partial(self) -> Path:
         """Where the stage is written until it is done."""
-        return self.directory.with_name(self.directory.name + ".partial")
+        return partial_of(self.directory)
 
     def is_done(self) -> bool:
         """Whether `directory` holds the result of exactly these settings and inputs."""
@@ -181,8 +186,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     """
     path = directory / "manifest.json"
     if not path.is_file():
-        unfinished = directory.with_name(directory.name + ".partial").exists()
-        hint = " (it was interrupted)" if unfinished else ""
+        hint = " (it was interrupted)" if partial_of(directory).exists() else ""
         several = directory.parent.name in ("evaluate", "baselines")  # these hold a directory per model
         stage = directory.parent.name if several else directory.name
         known = {name: name for name in ("tokenize", "sft", "rl", "evaluate", "baselines")}

@@ -244,13 +244,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The config {path} is not valid YAML: {reason}") from None
     if raw is None:
         return {}
-    if isinstance(raw, dict):  # a section whose lines are all commented out is an empty section
-        raw = {key: {} if value is None and key in SECTIONS else value for key, value in raw.items()}
     if not isinstance(raw, dict):
         raise ConfigError(
             f"The config {path} must hold sections such as `catalog:`, not a {type(raw).__name__}."
         )
-    return raw
+    # A section whose lines are all commented out is an empty section.
+    return {key: {} if value is None and key in SECTIONS else value for key, value in raw.items()}
 
 
 def _parse(override: str, value: str) -> Any:

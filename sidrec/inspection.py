@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidrec.artifacts import check_outputs, load_semantic_ids, read_manifest
+from sidrec.artifacts import check_outputs, load_semantic_ids, partial_of, read_manifest
 from sidrec.catalog import Catalog
 from sidrec.errors import ArtifactError
 from sidrec.stages.run import weights_hash
@@ -30,14 +30,10 @@ def inspect(output: Path) -> list[StageState]:
     Raises:
         ArtifactError: If the directory holds no stage at all.
     """
-    if not any((output / stage).exists() or _partial(output, stage).exists() for stage in STAGES):
+    if not any((output / stage).exists() or partial_of(output / stage).exists() for stage in STAGES):
         raise ArtifactError(f"{output} is no run directory: it holds no stage. Run first: sidrec tokenize")
     held = _held(output)
     return [_state(output, stage, held) for stage in STAGES]
-
-
-def _partial(output: Path, stage: str) -> Path:
-    return (output / stage).with_name(Path(stage).name + ".partial")
 
 
 def _held(output: Path) -> dict[str, str]:
@@ -53,7 +49,7 @@ def _held(output: Path) -> dict[str, str]:
 def _state(output: Path, stage: str, held: dict[str, str]) -> StageState:
     directory = output / stage
     if not (directory / "manifest.json").is_file():
-        state = "interrupted" if _partial(output, stage).exists() else "missing"
+        state = "interrupted" if partial_of(directory).exists() else "missing"
         return StageState(stage, state, None, {}, [])
     manifest = read_manifest(directory)
     inputs: dict[str, str] = manifest["inputs"]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 # Qwen3 shapes: (hidden, layers, heads, MLP). tiny has about 1M parameters with a text vocabulary of 1,000.
 PRESETS = {"tiny": (128, 3, 4, 384), "small": (256, 6, 4, 768), "base": (512, 8, 8, 1536)}
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
-HEAD_DIM = {"tiny": 32, "small": 64, "base": 64}
 
 
 def make_model(
@@ -102,7 +101,7 @@ def _from_scratch(
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        head_dim=HEAD_DIM[preset],
+        head_dim=hidden // heads,
         max_position_embeddings=max(256, max_positions),
         tie_word_embeddings=True,
         bos_token_id=text_tokenizer.bos_token_id,

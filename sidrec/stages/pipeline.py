@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from sidrec.stages.evaluation import evaluate
 from sidrec.stages.rl import check_rl, rl
 from sidrec.stages.sft import sft
 from sidrec.stages.tokenization import tokenize
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidrec.artifacts import Stage, read_manifest, write_json
+from sidrec.artifacts import Stage, write_json
 from sidrec.catalog import Catalog, Split
 from sidrec.config import Config
 from sidrec.errors import ConfigError
@@ -37,7 +37,6 @@ def rl(config: Config) -> Path:
     """
     run = load_run(config)
     source = config.output / "sft"
-    read_manifest(source)
     check_semantic_ids(source, run.semantic_ids)
     check_rl(config, run.catalog, run.split)
     settings = {name: getattr(config, name).model_dump(mode="json") for name in ("rl", "evaluation")}

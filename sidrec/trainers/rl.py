@@ -8,7 +8,6 @@ dimension, so that TRL's shuffling cannot tear groups apart; `compute_loss` flat
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,8 +29,7 @@ from sidrec.rewards import (
 from sidrec.scoring import SIDScorer
 from sidrec.shared_prefix import completion_scores
 from sidrec.sid_model import SIDModel
-
-Validate = Callable[[], dict[str, float]]
+from sidrec.trainers.judged import JudgedByRanking, Validate
 
 
 class EpochSampler(RepeatSampler):
@@ -42,7 +40,7 @@ class EpochSampler(RepeatSampler):
         self.generator.manual_seed((self.seed or 0) + 1_000_003 * epoch)
 
 
-class ReReTrainer(GRPOTrainer):
+class ReReTrainer(JudgedByRanking, GRPOTrainer):
     """Sharpen the ranking of an aligned model; rows carry `history` and `target` as catalogue rows."""
 
     def __init__(
@@ -193,13 +191,6 @@ class ReReTrainer(GRPOTrainer):
             codes,
         )
         return scores.log_probs.flatten(0, 1), scores.entropies.flatten(0, 1), None
-
-    def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
-        """Rank the items of the valid sample and report its metrics."""
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._validate().items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
 
     def create_model_card(self, *_: object, **__: object) -> None:
         """Write none into checkpoints: they are deleted."""

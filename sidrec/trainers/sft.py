@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
+from sidrec.trainers.judged import JudgedByRanking, Validate
 from sidrec.trainers.rows import TEXT, Row, RowDataset, collate
 
-Validate = Callable[[], dict[str, float]]
 GROUPED_BATCHES = 32  # batches whose rows are sorted by length together
 
 
@@ -79,7 +79,7 @@ class LengthGroupedSampler(Sampler[int]):
         yield from np.concatenate(full + last).tolist()
 
 
-class SFTTrainer(Trainer):
+class SFTTrainer(JudgedByRanking):
     """`transformers.Trainer` over SFT rows, judged by a ranking on valid users instead of a loss."""
 
     def __init__(
@@ -122,13 +122,6 @@ class SFTTrainer(Trainer):
         """Return `sft_loss` of a batch."""
         loss = sft_loss(self._sid_model.scorer, inputs, self._codes, self._paths)
         return (loss, None) if return_outputs else loss
-
-    def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
-        """Rank the items of the valid sample and report its metrics."""
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._validate().items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
 
 
 def add_dropout(model: PreTrainedModel, probability: float) -> list[torch.utils.hooks.RemovableHandle]:
