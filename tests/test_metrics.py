@@ -166,7 +166,7 @@ def test_metrics_share_the_resampled_users() -> None:
 def test_chunks_do_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random(100)
     whole = bootstrap_interval(values, seed=1, samples=100)
-    monkeypatch.setattr("sidrec.metrics._CHUNK_ELEMENTS", 700)  # 7 of the 100 resamples at a time
+    monkeypatch.setattr("sidrec.metrics.intervals._CHUNK_ELEMENTS", 700)  # 7 of the 100 resamples at a time
     chunked = bootstrap_interval(values, seed=1, samples=100)
     assert (chunked.low, chunked.high) == pytest.approx((whole.low, whole.high))
 
