@@ -95,6 +95,7 @@ class Stage:
     inputs: Mapping[str, str]
     seed: int
     _started: float = field(default_factory=time.monotonic)
+    _cpu_before: float = field(default_factory=time.process_time)
 
     @property
     def fingerprint(self) -> str:
@@ -141,6 +142,7 @@ class Stage:
             "outputs": outputs,
             "versions": {"python": sys.version.split()[0], **_versions()},
             "wall_seconds": round(time.monotonic() - self._started, 2),
+            "cpu_seconds": round(time.process_time() - self._cpu_before, 2),
             "peak_memory_mb": peak_memory_mb(),
         }
         write_json(self.partial / "manifest.json", manifest)

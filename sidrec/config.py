@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from sidrec.baselines.config import BaselinesConfig
 from sidrec.catalog.config import CatalogConfig, SplitConfig
 from sidrec.embedding import EmbeddingConfig
 from sidrec.errors import ConfigError, nearest
+from sidrec.section import Section
 
 Normalization = Literal["vocabulary", "level", "catalog"]
 TRAINER_OF_OURS = {
@@ -63,15 +65,24 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", SCIENTIFIC, list("-+.01
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", SCIENTIFIC, list("-+.0123456789"))
 
 
-class Section(BaseModel):
-    """A part of the config; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
 class TokenizerConfig(Section):
-    """RQ-VAE and its codebooks; field by field `tokenizer.rqvae.RQVAESettings`."""
+    """How item vectors become semantic IDs."""
 
+    method: Literal["rqvae", "shuffled", "random"] = Field(
+        "rqvae",
+        description="rqvae: residual-quantized VAE; two controls: shuffled: the same codes, dealt to other "
+        "items; random: codes drawn without looking at the items.",
+    )
+    source: Path | None = Field(
+        None,
+        description="With method shuffled: the run whose semantic IDs are dealt anew. Absent: those that "
+        "rqvae gives here.",
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        description="Of the tokenizer alone; absent: the run's. Set, runs of several seeds share their IDs.",
+    )
     codebook_sizes: tuple[int, ...] = Field(
         (256, 256, 256), description="K per level, first level first (TIGER: 256)."
     )
@@ -90,6 +101,10 @@ class TokenizerConfig(Section):
     def _sizes_are_positive(self) -> TokenizerConfig:
         if not self.codebook_sizes or min(self.codebook_sizes) < 1:
             raise ValueError("codebook_sizes needs at least one level of at least one code")
+        if self.source is not None and self.method != "shuffled":
+            raise ValueError(
+                f"tokenizer.source is read by tokenizer.method=shuffled only, not by {self.method}"
+            )
         return self
 
 
@@ -161,6 +176,9 @@ class RLConfig(Section):
     rewards: dict[str, float] = Field(
         default_factory=lambda: {"rule": 1.0, "ranking": 1.0}, description="Reward name -> weight."
     )
+    shuffle_targets: bool = Field(
+        False, description="A control: every prompt is rewarded for the target of another one."
+    )
     evaluations: int = Field(5, ge=1, description="How often valid NDCG@10 is measured.")
     validation_users: int = Field(
         2000, ge=1, description="Users of the fixed sample that is evaluated on valid."
@@ -181,12 +199,30 @@ class EvaluationConfig(Section):
     )
     batch_size: int = Field(256, ge=1, description="Users decoded at once.")
     bootstrap_samples: int = Field(1000, ge=1, description="Resamples of the users behind every interval.")
+    ranking: Literal["beam", "exact"] = Field(
+        "beam",
+        description="How a generative model ranks: beam: constrained beam search; exact: every item's score, "
+        "dearer, to see what the beam loses.",
+    )
+    exclude_history: bool = Field(
+        False, description="Leave items of a user's history out of the lists, of every model alike."
+    )
+    controls: tuple[Literal["shuffled", "random", "shuffled_targets"], ...] = Field(
+        (),
+        description="What `sidrec run` also trains, under controls/: shuffled or random semantic IDs in "
+        "place of ours, RL with shuffled targets.",
+    )
 
 
 class Config(Section):
     """Everything that decides a run."""
 
     output: Path = Field(Path("runs/run"), description="Directory of the run.")
+    predictions: Path | None = Field(
+        None,
+        description="For `sidrec evaluate`: someone else's recommendations, a CSV, TSV, JSONL or Parquet "
+        "with user_id, rank (from 1) and item_id; measured in place of the run's models.",
+    )
     seed: int = Field(0, ge=0, description="Of everything random.")
     catalog: CatalogConfig = Field(default_factory=CatalogConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
@@ -197,6 +233,7 @@ class Config(Section):
     sft: SFTConfig = Field(default_factory=SFTConfig)
     rl: RLConfig = Field(default_factory=RLConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    baselines: BaselinesConfig = Field(default_factory=BaselinesConfig)
 
     def to_yaml(self) -> str:
         """Write out every setting; reading it back repeats the run."""
@@ -204,7 +241,7 @@ class Config(Section):
         return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-SECTIONS = tuple(name for name in Config.model_fields if name not in ("output", "seed"))
+SECTIONS = tuple(name for name in Config.model_fields if name not in ("output", "seed", "predictions"))
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:

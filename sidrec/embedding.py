@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from sidrec.errors import ArtifactError, CatalogError, ConfigError
+from sidrec.section import Section
 
 Progress = Callable[[int, int], None]
 _TEXTS_PER_PROGRESS = 8  # batches between two calls of `progress`
 
 
-class EmbeddingConfig(BaseModel):
+class EmbeddingConfig(Section):
     """How item texts become vectors."""
-
-    model_config = ConfigDict(extra="forbid")
 
     method: Literal["tfidf", "minilm", "sentence_transformer", "file"] = Field(
         "tfidf",
@@ -40,6 +39,11 @@ class EmbeddingConfig(BaseModel):
     )
     dim: int = Field(128, ge=1, description="Dimensions that tfidf keeps (fewer for a tiny catalogue).")
     batch_size: int = Field(64, ge=1, description="Texts per batch of a sentence-transformers model.")
+    cache: Path | None = Field(
+        None,
+        description="Directory of vectors computed before, by hash of settings and texts; several runs may "
+        "share it. Absent: `cache` in the run's output.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -29,9 +29,9 @@ FLOORS = """
     decoding
     scoring
     config
-    catalog embedding
+    catalog embedding baselines.config
     vocabulary trie rewards metrics artifacts
-    errors progress
+    errors progress section
 """
 FLOOR_OF = {
     f"sidrec.{name}": height

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from sidrec.section import Section
 
 
-class CatalogConfig(BaseModel):
+class CatalogConfig(Section):
     """Where the two tables lie and what their columns mean."""
-
-    model_config = ConfigDict(extra="forbid")
 
     items: Path | None = Field(
         None,
@@ -41,10 +41,8 @@ class CatalogConfig(BaseModel):
     )
 
 
-class SplitConfig(BaseModel):
+class SplitConfig(Section):
     """How events are divided into train, valid and test."""
-
-    model_config = ConfigDict(extra="forbid")
 
     method: Literal["leave_one_out"] = Field(
         "leave_one_out",

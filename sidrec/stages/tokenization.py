@@ -6,16 +6,23 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sidrec.artifacts import Stage, sha256_of_file, write_json
+from sidrec.artifacts import Stage, load_semantic_ids, sha256_of_file, write_json
 from sidrec.catalog import Catalog, read_catalog
 from sidrec.config import Config
 from sidrec.embedding import embed
 from sidrec.errors import CatalogError, ConfigError, SidrecError
 from sidrec.progress import progress
+from tokenizer.controls import random_codes, shuffled_codes
+from tokenizer.health import health
+from tokenizer.semantic_ids import SemanticIDs
+
+if TYPE_CHECKING:
+    from tokenizer.collisions import Resolution
+    from tokenizer.train import FitResult
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +47,14 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
     inputs = {"catalog": catalog.sha256}
     if config.embedding.path is not None and config.embedding.path.is_file():
         inputs["vectors"] = sha256_of_file(config.embedding.path)
-    settings = {name: getattr(config, name).model_dump(mode="json") for name in ("embedding", "tokenizer")}
-    stage = Stage(config.output / "tokenize", "tokenize", settings, inputs, config.seed)
+    settings = {
+        "embedding": config.embedding.model_dump(mode="json", exclude={"cache"}),
+        "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"seed", "source"}),
+    }
+    source = _read_source(config, catalog)
+    if source is not None:
+        inputs["source"] = source.sha256
+    stage = Stage(config.output / "tokenize", "tokenize", settings, inputs, seed_of_tokenizer(config))
     logger.info("%s", catalog.describe())
     if stage.is_done():
         if not _holds(config.output / "catalog", catalog):  # tokenizing another one was interrupted
@@ -52,13 +65,15 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
         vectors = embed(
             catalog.items["text"].tolist(),
             config.embedding,
-            cache=config.output / "cache",
-            seed=config.seed,
+            cache=config.embedding.cache or config.output / "cache",
+            seed=seed_of_tokenizer(config),
             progress=advance,
         )
     directory = stage.begin()
     np.save(directory / "embeddings.npy", vectors, allow_pickle=False)
-    metrics = _fit(config, catalog, vectors, directory)
+    semantic_ids, metrics = _make_semantic_ids(config, catalog, vectors, source, directory)
+    semantic_ids.save(directory / "semantic_ids.parquet")
+    semantic_ids.write_index(directory / "index.json")
     write_json(directory / "metrics.json", metrics)
     _write_catalog(catalog, config.output / "catalog")
     stage.finish(config.to_yaml())
@@ -83,38 +98,74 @@ def _check_code_space(config: Config, num_items: int) -> None:
         )
 
 
-def _fit(config: Config, catalog: Catalog, vectors: np.ndarray, directory: Path) -> dict[str, Any]:
-    """Train the RQ-VAE, resolve collisions, write the stage's files; return its metrics."""
+def seed_of_tokenizer(config: Config) -> int:
+    """Return the seed of everything random in this stage."""
+    return config.seed if config.tokenizer.seed is None else config.tokenizer.seed
+
+
+def _read_source(config: Config, catalog: Catalog) -> SemanticIDs | None:
+    """Load the semantic IDs that `tokenizer.source` names, which must be of the same items."""
+    if config.tokenizer.source is None:
+        return None
+    source = load_semantic_ids(config.tokenizer.source / "tokenize")
+    if source.item_ids != catalog.items["item_id"].tolist():
+        raise ConfigError(
+            f"tokenizer.source: {config.tokenizer.source} has semantic IDs of {len(source)} other items than "
+            f"the {catalog.num_items} of this catalogue. Name a run of the same catalogue."
+        )
+    return source
+
+
+def _make_semantic_ids(
+    config: Config, catalog: Catalog, vectors: np.ndarray, source: SemanticIDs | None, directory: Path
+) -> tuple[SemanticIDs, dict[str, Any]]:
+    """Make the table that `tokenizer.method` asks for, and the stage's metrics."""
+    item_ids = catalog.items["item_id"].tolist()
+    sizes, method, seed = config.tokenizer.codebook_sizes, config.tokenizer.method, seed_of_tokenizer(config)
+    facts: dict[str, Any] = {}
+    best_epoch = None
+    if method == "random":
+        codes = random_codes(catalog.num_items, sizes, seed=seed)
+    elif source is not None:
+        codes, sizes = shuffled_codes(source.codes, seed=seed), source.codebook_sizes
+    else:
+        fitted, resolution, facts = _fit(config, vectors)
+        codes, best_epoch = resolution.codes, fitted.best_epoch
+        if method == "rqvae":
+            fitted.model.save(directory / "tokenizer.safetensors")
+        else:
+            codes, facts = shuffled_codes(codes, seed=seed), {}
+    metrics = {
+        "method": method,
+        "items": catalog.num_items,
+        "codebook_sizes": list(sizes),
+        "best_epoch": best_epoch,
+        "catalog": catalog.statistics(),
+        **health(codes, sizes, **facts),
+    }
+    return SemanticIDs(item_ids, codes, sizes), metrics
+
+
+def _fit(config: Config, vectors: np.ndarray) -> tuple[FitResult, Resolution, dict[str, Any]]:
+    """Train the RQ-VAE and resolve collisions; the facts are what `health` is told about it."""
     from tokenizer.collisions import make_unique
-    from tokenizer.health import health
     from tokenizer.rqvae import RQVAESettings
-    from tokenizer.semantic_ids import SemanticIDs
     from tokenizer.train import fit_rqvae
 
-    settings = RQVAESettings(**config.tokenizer.model_dump(), seed=config.seed)
+    ours = config.tokenizer.model_dump(exclude={"method", "source", "seed"})
+    settings = RQVAESettings(**ours, seed=seed_of_tokenizer(config))
     with progress("RQ-VAE", "epochs") as advance:
         fitted = fit_rqvae(vectors, settings, on_epoch=lambda epoch, _: advance(epoch, settings.epochs))
     codes = fitted.model.encode(vectors)
     error = float(((fitted.model.decode(codes) - vectors) ** 2).sum(1).mean())
     resolution = make_unique(codes, fitted.model.latents(vectors), fitted.model.codebooks())
-    semantic_ids = SemanticIDs(catalog.items["item_id"].tolist(), resolution.codes, settings.codebook_sizes)
-    fitted.model.save(directory / "tokenizer.safetensors")
-    semantic_ids.save(directory / "semantic_ids.parquet")
-    semantic_ids.write_index(directory / "index.json")
-    return {
-        "items": catalog.num_items,
-        "codebook_sizes": list(settings.codebook_sizes),
-        "best_epoch": fitted.best_epoch,
-        "catalog": catalog.statistics(),
-        **health(
-            resolution.codes,
-            settings.codebook_sizes,
-            moved=resolution.moved,
-            collision_rate_before=resolution.collision_rate_before,
-            reconstruction_error=error,
-            variance=float(((vectors - vectors.mean(0)) ** 2).sum(1).mean()),
-        ),
+    facts = {
+        "moved": resolution.moved,
+        "collision_rate_before": resolution.collision_rate_before,
+        "reconstruction_error": error,
+        "variance": float(((vectors - vectors.mean(0)) ** 2).sum(1).mean()),
     }
+    return fitted, resolution, facts
 
 
 def _holds(directory: Path, catalog: Catalog) -> bool:
@@ -138,12 +189,13 @@ def _write_catalog(catalog: Catalog, directory: Path) -> None:
 
 def _report(metrics: dict[str, Any]) -> None:
     used = ", ".join(f"{level['codes_used']} of {level['codebook_size']}" for level in metrics["levels"])
-    logger.info(
-        "tokenize: codes used per level %s; collision rate %.3f before, %.3f after moving %d items; "
-        "%.0f%% of the variance explained",
-        used,
-        metrics["collision_rate_before"],
-        metrics["collision_rate_after"],
-        metrics["items_moved"],
-        100 * metrics["explained"],
-    )
+    fitted = ""
+    if metrics["explained"] is not None:
+        fitted = (
+            f"; collision rate {metrics['collision_rate_before']:.3f} before, "
+            f"{metrics['collision_rate_after']:.3f} after moving {metrics['items_moved']} items; "
+            f"{100 * metrics['explained']:.0f}% of the variance explained"
+        )
+    elif metrics["method"] != "rqvae":
+        fitted = f"; {metrics['method']} semantic IDs, a control"
+    logger.info("tokenize: codes used per level %s%s", used, fitted)
