@@ -15,11 +15,14 @@ class CatalogConfig(Section):
 
     items: Path | None = Field(
         None,
-        description="One row per item: .csv, .tsv, .jsonl, .ndjson (each also .gz), .parquet or LC-Rec "
-        ".item.json; or a directory with one *.item.json and one *.inter.json, which needs no interactions.",
+        description="One row per item: .csv, .tsv, .jsonl, .ndjson (each also .gz), .parquet, LC-Rec "
+        ".item.json or RecBole .item; or a directory with one *.item.json and one *.inter.json, or one "
+        "*.item and one *.inter, which needs no interactions.",
     )
     interactions: Path | None = Field(
-        None, description="One row per event (who had what, when), in the same formats or LC-Rec .inter.json."
+        None,
+        description="One row per event (who had what, when), in the same formats, LC-Rec .inter.json or "
+        "RecBole .inter.",
     )
     item_id: str = Field(
         "item_id", description="Column of the item id, in both tables. Ids are text: 007 is not 7."

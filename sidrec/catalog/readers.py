@@ -9,6 +9,7 @@ import pandas as pd
 from sidrec.catalog.catalog import Catalog
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.lcrec import find_lcrec_pair, read_lcrec_interactions, read_lcrec_items
+from sidrec.catalog.recbole import find_recbole_pair, is_recbole, read_recbole
 from sidrec.catalog.tables import read_table
 from sidrec.errors import CatalogError
 
@@ -26,7 +27,7 @@ def read_catalog(config: CatalogConfig) -> Catalog:
             interactions_path, "catalog.interactions", item_id=config.item_id, user_id=config.user_id
         )
     else:
-        interactions = read_table(interactions_path, "catalog.interactions")
+        interactions = _read_table(interactions_path, "catalog.interactions")
     return Catalog(
         items,
         interactions,
@@ -42,7 +43,12 @@ def read_items(path: Path, *, item_id: str, setting: str = "catalog.items") -> p
     """Read a table of items as it is in the file; `normalize_items` checks it."""
     if _is_lcrec(path):
         return read_lcrec_items(path, setting, item_id=item_id)
-    return read_table(path, setting)
+    return _read_table(path, setting)
+
+
+def _read_table(path: Path, setting: str) -> pd.DataFrame:
+    """Read a table of either kind."""
+    return read_recbole(path, setting) if is_recbole(path) else read_table(path, setting)
 
 
 def _is_lcrec(path: Path) -> bool:
@@ -56,9 +62,23 @@ def _resolve_paths(config: CatalogConfig) -> tuple[Path, Path]:
         raise CatalogError("catalog.items is not set, expected a file of items. Set catalog.items=FILE.")
     if config.interactions is None:
         if config.items.is_dir():
-            return find_lcrec_pair(config.items)
+            return _find_pair(config.items)
         raise CatalogError(
             f"catalog.interactions is not set, but catalog.items is ({config.items}). "
             "Set catalog.interactions=FILE to the file that says who had what."
         )
     return config.items, config.interactions
+
+
+def _find_pair(directory: Path) -> tuple[Path, Path]:
+    """Return the files of items and of interactions in a directory of either form that has such pairs."""
+    patterns = ("*.item.json", "*.inter.json", "*.item", "*.inter")
+    item_json, inter_json, item, inter = (len(list(directory.glob(pattern))) for pattern in patterns)
+    lcrec, recbole = item_json + inter_json, item + inter
+    if bool(lcrec) == bool(recbole):
+        raise CatalogError(
+            f"catalog.items: {directory} is a directory with {item_json} files *.item.json and {inter_json} "
+            f"files *.inter.json (LC-Rec), {item} files *.item and {inter} files *.inter (RecBole), expected "
+            "one of each of one form. Name the files in catalog.items and catalog.interactions."
+        )
+    return find_lcrec_pair(directory) if lcrec else find_recbole_pair(directory)

@@ -38,7 +38,7 @@ def read_table(path: Path, setting: str) -> pd.DataFrame:
     name = path.name.lower()
     form = Path(name.removesuffix(".gz")).suffix
     if form in (".csv", ".tsv"):
-        frame = _read_delimited(path, setting, delimiter="," if form == ".csv" else "\t")
+        frame = read_delimited(path, setting, delimiter="," if form == ".csv" else "\t")
     elif form in (".jsonl", ".ndjson"):
         frame = _read_json_lines(path, setting)
     elif name.endswith(".parquet"):
@@ -56,19 +56,31 @@ def read_table(path: Path, setting: str) -> pd.DataFrame:
     return frame
 
 
-def _require_distinct(columns: Sequence[str], path: Path) -> None:
+def require_distinct(columns: Sequence[str], path: Path) -> None:
     """Raise if a column name occurs twice."""
     repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
         raise CatalogError(f'{path} has more than one column "{repeated[0]}". Rename or remove one of them.')
 
 
-def _read_delimited(path: Path, setting: str, *, delimiter: str) -> pd.DataFrame:
-    """Read CSV or TSV; every row must have as many cells as the header."""
+def read_delimited(path: Path, setting: str, *, delimiter: str, quoted: bool = True) -> pd.DataFrame:
+    """Read a delimited text file, all cells as text; every row must have as many cells as the header.
+
+    Args:
+        path: The file; its suffix does not matter, but for .gz.
+        setting: The option that named it.
+        delimiter: One character.
+        quoted: Whether double quotes hold a cell together; else they are characters like any other, and a
+            cell can hold neither the delimiter nor a line end.
+
+    Raises:
+        CatalogError: If the file is missing or broken, or a column name occurs twice.
+    """
     data = read_utf8(path, setting)
-    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline=""), delimiter=delimiter)
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
+    lines = csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     columns = next(cells for cells in lines if cells)
-    _require_distinct(columns, path)
+    require_distinct(columns, path)
     bad_rows: list[arrow_csv.InvalidRow] = []
 
     def keep_bad_row(row: arrow_csv.InvalidRow) -> str:
@@ -81,7 +93,10 @@ def _read_delimited(path: Path, setting: str, *, delimiter: str) -> pd.DataFrame
             pa.BufferReader(data),
             read_options=arrow_csv.ReadOptions(use_threads=False, block_size=block_size),
             parse_options=arrow_csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep_bad_row
+                delimiter=delimiter,
+                quote_char='"' if quoted else False,
+                newlines_in_values=quoted,
+                invalid_row_handler=keep_bad_row,
             ),
             convert_options=arrow_csv.ConvertOptions(
                 column_types={name: pa.string() for name in columns}, strings_can_be_null=False
@@ -91,10 +106,11 @@ def _read_delimited(path: Path, setting: str, *, delimiter: str) -> pd.DataFrame
         if not bad_rows:
             raise CatalogError(f"{path} cannot be read as a table: {error}. Check its quotes.") from error
         row = bad_rows[0]
+        mend = "put double quotes around" if quoted else "mend"
         raise CatalogError(
             f"{path}: row {row.number} (the header is row 1) has {row.actual_columns} cells, expected "
             f"{row.expected_columns}: {row.text[:80]!r}. "
-            "Complete the row, or put double quotes around a cell that contains the separator."
+            f"Complete the row, or {mend} a cell that contains the separator."
         ) from error
     return table.to_pandas()
 
@@ -143,5 +159,5 @@ def _read_parquet(path: Path, setting: str) -> pd.DataFrame:
             f"{path} is not a readable Parquet file ({str(error).splitlines()[0]}). "
             "It may have been cut short: write or copy it again."
         ) from error
-    _require_distinct(table.column_names, path)
+    require_distinct(table.column_names, path)
     return table.to_pandas(ignore_metadata=True, integer_object_nulls=True)

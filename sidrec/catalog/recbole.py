@@ -1,0 +1,95 @@
+"""RecBole's atomic files as the two tables they stand for: `NAME.item` and `NAME.inter`.
+
+Tab separated, each header cell a name with its type (`movie_title:token_seq`), without quoting: a double
+quote is a character like any other. `NAME.user` and the other atomic files are not a catalogue's and are not
+read.
+
+Source: RecBole's documentation, "Atomic Files".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sidrec.catalog.tables import read_delimited, require_distinct
+from sidrec.errors import CatalogError
+
+TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+def is_recbole(path: Path) -> bool:
+    """Say whether a file is one of the two atomic files that are read, by its name."""
+    return path.name.lower().removesuffix(".gz").endswith((".item", ".inter"))
+
+
+def read_recbole(path: Path, setting: str) -> pd.DataFrame:
+    """Read one atomic file; its columns are called by the names of the header cells, without the types.
+
+    A `float` becomes a number, an empty one a missing number. All else is text as written: tokens ("007"),
+    and sequences with the blanks between their parts. `attrs["source"]` is the file's name, for messages.
+
+    Args:
+        path: The file.
+        setting: The option that named it, e.g. "catalog.items".
+
+    Raises:
+        CatalogError: If the file is missing or broken, a header cell has no known type, a `float` is no
+            number, or there are no rows.
+    """
+    frame = read_delimited(path, setting, delimiter="\t", quoted=False)
+    types: dict[str, str] = {}
+    names: list[str] = []
+    for cell in frame.columns:
+        name, _, kind = cell.rpartition(":")
+        if not name or kind not in TYPES:
+            raise CatalogError(
+                f'{path}: the header cell "{cell}" has no known type, expected name:type with a type of '
+                f"{', '.join(TYPES)} (RecBole atomic file). Write e.g. {name or kind or 'title'}:token."
+            )
+        names.append(name)
+        types[name] = kind
+    require_distinct(names, path)
+    if not len(frame):
+        raise CatalogError(
+            f"{path} has a header but no rows, expected one row at least. Check what wrote it."
+        )
+    frame.columns = pd.Index(names)
+    for name in names:
+        if types[name] == "float":
+            frame[name] = _numbers(frame[name], path)
+    frame.attrs["source"] = path.name
+    return frame
+
+
+def find_recbole_pair(directory: Path) -> tuple[Path, Path]:
+    """Return the `*.item` and the `*.inter` of a directory that holds exactly one of each."""
+    items, interactions = (sorted(directory.glob(pattern)) for pattern in ("*.item", "*.inter"))
+    if not items:
+        raise CatalogError(
+            f"catalog.items: {directory} is a directory with {interactions[0].name} but no file *.item, and "
+            "semantic IDs are made from the texts of the items. Add a file of items, or name one of any form "
+            "in catalog.items."
+        )
+    if [len(items), len(interactions)] != [1, 1]:
+        raise CatalogError(
+            f"catalog.items: {directory} is a directory with {len(items)} files *.item and "
+            f"{len(interactions)} files *.inter, expected one of each. "
+            "Name the files in catalog.items and catalog.interactions."
+        )
+    return items[0], interactions[0]
+
+
+def _numbers(column: pd.Series, path: Path) -> pd.Series:
+    """Return the cells of a `float` column as numbers, empty ones as missing."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = (numbers.isna() & (column.str.strip() != "")).to_numpy()
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise CatalogError(
+            f'{path}: row {row + 2} (the header is row 1) has "{column.iloc[row][:60]}" as {column.name}, '
+            f"which the header calls a float, expected a number. Mend the cell, or write {column.name}:token."
+        )
+    return numbers
