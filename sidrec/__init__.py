@@ -25,7 +25,8 @@ _PUBLIC = {
     "sft": "sidrec.stages.sft",
     "rl": "sidrec.stages.rl",
     "evaluate": "sidrec.stages.evaluation",
-    "baselines": "sidrec.stages.baselines",
+    "run_baselines": "sidrec.stages.baselines",
+    "compare": "sidrec.comparison",
     "run": "sidrec.stages.pipeline",
 }
 __all__ = sorted(_PUBLIC)

@@ -15,7 +15,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,33 @@ class Stage:
     def is_done(self) -> bool:
         """Whether `directory` holds the result of exactly these settings and inputs."""
         self._finish_swap()
-        manifest = self.directory / "manifest.json"
+        return self._is_result(self.directory)
+
+    def _is_result(self, directory: Path) -> bool:
+        manifest = directory / "manifest.json"
         return manifest.is_file() and read_json(manifest).get("fingerprint") == self.fingerprint
+
+    def adopt(self, others: Sequence[Path], config_yaml: str) -> bool:
+        """Take over the same result from another run, if one of `others` has it; say whether it is here now.
+
+        Files are linked rather than copied where the file system can: a finished stage is never written to.
+
+        Args:
+            others: Directories of the same stage in other runs.
+            config_yaml: Of this run, put in place of the other one's.
+        """
+        if self.is_done():
+            return True
+        donor = next((other for other in others if self._is_result(other)), None)
+        if donor is None:
+            return False
+        shutil.rmtree(self.partial, ignore_errors=True)
+        shutil.copytree(donor, self.partial, copy_function=_link)
+        settings = self.partial / "config.yaml"
+        settings.unlink(missing_ok=True)  # first, since it may be a link
+        settings.write_text(config_yaml, encoding="utf-8")
+        self._swap()
+        return True
 
     def begin(self) -> Path:
         """Return the partial directory, with what an interrupted run of the same fingerprint left in it."""
@@ -170,6 +195,13 @@ class Stage:
             os.replace(self._old, self.directory)
 
 
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
 def _versions() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
@@ -189,10 +221,10 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     path = directory / "manifest.json"
     if not path.is_file():
         hint = " (it was interrupted)" if partial_of(directory).exists() else ""
-        several = directory.parent.name in ("evaluate", "baselines")  # these hold a directory per model
-        stage = directory.parent.name if several else directory.name
+        several = ("evaluate", "baselines", "sequential")  # these hold a directory per model
+        stage = directory.parent.name if directory.parent.name in several else directory.name
         known = {name: name for name in ("tokenize", "sft", "rl", "evaluate", "baselines")}
-        command = ({"catalog": "tokenize"} | known).get(stage, "run")
+        command = ({"catalog": "tokenize", "sequential": "baselines"} | known).get(stage, "run")
         raise ArtifactError(f"{directory} holds no finished stage{hint}. Run first: sidrec {command}")
     return read_json(path)
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from sidrec.comparison import Comparison
     from sidrec.config import Config
 
 app = typer.Typer(
@@ -58,13 +60,48 @@ def evaluate(settings: Settings = None) -> None:
 @app.command()
 def baselines(settings: Settings = None) -> None:
     """The same split and metrics for the baselines."""
-    _stage("baselines", "baselines", settings, table=True)
+    _stage("baselines", "run_baselines", settings, table=True)
 
 
 @app.command()
 def run(settings: Settings = None) -> None:
     """All stages in order; what is done is not redone."""
     _stage("pipeline", "run", settings, table=True)
+
+
+@app.command()
+def sweep(
+    settings: Settings = None,
+    seeds: Annotated[str, typer.Option(help="Seeds of the runs, such as 0,1,2.")] = "0,1,2",
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help="section.key=value,value: one run per value and seed; several are combined."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Runs at work at the same time.")] = 1,
+    output: Annotated[
+        Path | None, typer.Option(help="Directory of the sweep; default: the config's output with -sweep.")
+    ] = None,
+) -> None:
+    """Many runs, what they share made once, one table: sidrec sweep CONFIG.yaml --seeds 0,1,2."""
+    from sidrec.errors import ConfigError, SidrecError
+    from sidrec.sweep import compare_groups, plan, write_csv
+    from sidrec.sweep import sweep as run_all
+
+    _show_progress()
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds {seeds!r}: expected whole numbers with commas, such as 0,1,2.") from None
+    path, overrides = _split(settings or [])
+    cells = plan(path, overrides, seeds=numbers, grid=grid or [], output=output)
+    failures = run_all(cells, jobs=jobs)
+    found = compare_groups(cells, failures)
+    if found is not None:
+        _print_comparison(found)
+    print(f"\nA row per run and model: {write_csv(cells)}")
+    if failures:
+        told = "; ".join(f"{each.cell} in {each.command}: {each.reason}" for each in failures)
+        raise SidrecError(f"{len(failures)} of {len(cells)} runs of the sweep failed: {told}")
 
 
 @app.command()
@@ -116,6 +153,52 @@ def inspect(directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run
         raise ArtifactError(" ".join(problems))
 
 
+@app.command()
+def compare(
+    results: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RESULT",
+            help="RUN/evaluate/rl, RUN/baselines/sasrec; the others are compared with the first. Several "
+            "seeds of one model: a quoted pattern, 'runs/sweep/seed=*/evaluate/rl', or paths with commas.",
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Such as hr@10,ndcg@10 (the default), or all that all report.")
+    ] = None,
+    names: Annotated[str | None, typer.Option(help="Names for the tables, one per result: a,b,c.")] = None,
+    slices: Annotated[
+        str | None, typer.Option(help="Compare in slices of users too, such as popularity.")
+    ] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table to paste.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything, unrounded.")] = False,
+    samples: Annotated[int, typer.Option(help="Resamples behind every interval.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+) -> None:
+    """Paired differences with intervals: sidrec compare runs/a/evaluate/sft runs/a/evaluate/rl."""
+    from sidrec.comparison import compare as find
+    from sidrec.comparison import table
+    from sidrec.errors import ConfigError
+
+    if as_markdown and as_json:
+        raise ConfigError("--markdown and --json are two forms of one answer. Choose one.")
+    found = find(
+        results or [],
+        metrics=_listed(metrics),
+        names=_listed(names),
+        slices=_listed(slices) or (),
+        samples=samples,
+        seed=seed,
+    )
+    if as_json:
+        print(json.dumps(table.as_json(found), ensure_ascii=False, indent=1))
+        return
+    if as_markdown:
+        print(table.markdown(found))
+        return
+    _print_comparison(found)
+
+
 def main() -> None:
     """Run the command line; what a user can mend ends in one sentence and status 2."""
     from sidrec.errors import SidrecError
@@ -131,8 +214,7 @@ def main() -> None:
 def _stage(module: str, function: str, settings: list[str] | None, *, table: bool = False) -> None:
     import importlib
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("sidrec").setLevel(logging.INFO)
+    _show_progress()
     config = _config(settings or [])
     stage: Callable[[Config], object] = getattr(importlib.import_module(f"sidrec.stages.{module}"), function)
     try:
@@ -159,15 +241,41 @@ def _stage(module: str, function: str, settings: list[str] | None, *, table: boo
         _print_table(["model", f"HR@{k}", f"NDCG@{k}", "invalid", "duplicate", f"coverage@{k}"], rows)
 
 
+def _show_progress() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("sidrec").setLevel(logging.INFO)
+
+
 def _config(settings: list[str]) -> Config:
     from sidrec.config import load_config
 
-    path = Path(settings[0]) if settings and "=" not in settings[0] else None
-    return load_config(path, settings[1:] if path is not None else settings)
+    return load_config(*_split(settings))
+
+
+def _split(settings: list[str]) -> tuple[Path | None, list[str]]:
+    """Tell the config file from the settings above it: an argument without "=", or one that is a file."""
+    path = Path(settings[0]) if settings and ("=" not in settings[0] or Path(settings[0]).is_file()) else None
+    return path, settings[1:] if path is not None else settings
+
+
+def _listed(text: str | None) -> list[str] | None:
+    """Divide what an option gives with commas between."""
+    return None if text is None else [part.strip() for part in text.split(",")]
 
 
 def _interval(value: tuple[float, float, float]) -> str:
     return "{:.4f} [{:.4f}, {:.4f}]".format(*value)
+
+
+def _print_comparison(found: Comparison) -> None:
+    from sidrec.comparison import table
+
+    for each in table.tables(found):
+        if each.title:
+            print(each.title)
+        _print_table(each.header, each.rows)
+        print()
+    print("\n".join(textwrap.fill(note, 100) for note in table.notes(found)))
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:

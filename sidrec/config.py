@@ -176,6 +176,11 @@ class RLConfig(Section):
     rewards: dict[str, float] = Field(
         default_factory=lambda: {"rule": 1.0, "ranking": 1.0}, description="Reward name -> weight."
     )
+    keep: Literal["better", "rl"] = Field(
+        "better",
+        description="What rl/ holds in the end: better: RL's model where valid shows a gain, else SFT's; rl: "
+        "RL's, whatever valid says.",
+    )
     shuffle_targets: bool = Field(
         False, description="A control: every prompt is rewarded for the target of another one."
     )

@@ -18,6 +18,9 @@ from torch import Tensor
 from sidrec.scoring import ChildScores, SIDScorer
 from sidrec.trie import ROOT, SIDTrie
 
+MASK_ELEMENTS = 2**25
+"""Of the attention mask of one pass, rows x queries x keys: 128 MiB in float32."""
+
 
 class BeamModel(Protocol):
     """What the search needs of a model that has read B prompts."""
@@ -37,7 +40,8 @@ class Ranking:
 
     Attributes:
         items: (B, M) int64 catalogue rows, distinct in each row; M is `num_beams` or, if that is less, N.
-        scores: (B, M) float32 log-probabilities of their SIDs.
+            Rows that have fewer, since items were left out, end in `sidrec.metrics.PADDING`.
+        scores: (B, M) float32 log-probabilities of their SIDs; -inf for `PADDING`.
     """
 
     items: Tensor
@@ -71,11 +75,16 @@ def constrained_beam_search(model: BeamModel, trie: SIDTrie, *, num_beams: int) 
         states = scored.children.states.flatten(1).gather(1, kept.indices)
         if level + 1 < trie.num_levels:
             model.advance(parents, scored.children.codes.flatten(1).gather(1, kept.indices), level)
+    require_finite(scores)
+    return _items_of_leaves(trie, states, scores, num_beams)
+
+
+def require_finite(scores: Tensor) -> None:
+    """Raise RuntimeError for a score of NaN or inf, which no path of the trie can have."""
     if not bool(torch.isfinite(scores).all()):
         raise RuntimeError(
             "The model gave a beam a score that is not finite; its weights or its inputs hold NaN or inf."
         )
-    return _items_of_leaves(trie, states, scores, num_beams)
 
 
 def _items_of_leaves(trie: SIDTrie, leaves: Tensor, scores: Tensor, num_beams: int) -> Ranking:
@@ -96,7 +105,8 @@ def _items_of_leaves(trie: SIDTrie, leaves: Tensor, scores: Tensor, num_beams: i
 class CausalLMBeams:
     """Beams of a Hugging Face causal LM over prompts that were encoded once.
 
-    The cache only grows: each level appends one key per kept beam, nothing is reordered or repeated.
+    Each level appends one key per kept beam to the cache, and `rewind` cuts them off again; nothing is
+    reordered or repeated.
     """
 
     def __init__(self, scorer: SIDScorer, input_ids: Tensor, attention_mask: Tensor) -> None:
@@ -129,28 +139,45 @@ class CausalLMBeams:
             use_cache=True,
         )
         last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)  # (B,)
-        self._hidden = hidden[torch.arange(len(hidden), device=hidden.device), last].unsqueeze(1)  # (B, 1, H)
-        self._ancestors = torch.zeros((self.batch_size, 1, 0), dtype=torch.bool, device=mask.device)
+        hidden = hidden[torch.arange(len(hidden), device=hidden.device), last].unsqueeze(1)  # (B, 1, H)
+        ancestors = torch.zeros((self.batch_size, 1, 0), dtype=torch.bool, device=mask.device)
+        self._beams = [_Beams(hidden, ancestors)]  # by depth
 
     def score(self, states: Tensor, level: int) -> ChildScores:
         """Score the children of the beams' states."""
-        return self._scorer.children(self._hidden, states, level)
+        return self._scorer.children(self._beams[level].hidden, states, level)
 
     def advance(self, parents: Tensor, codes: Tensor, level: int) -> None:
         """Feed the kept beams' new tokens, all beams of a row in one sequence."""
+        before = self._beams[level]
         num_beams = parents.shape[1]
-        index = parents.unsqueeze(-1).expand(-1, -1, self._ancestors.shape[-1])
+        index = parents.unsqueeze(-1).expand(-1, -1, before.ancestors.shape[-1])
         own = torch.eye(num_beams, dtype=torch.bool, device=parents.device).expand(self.batch_size, -1, -1)
-        self._ancestors = torch.cat([self._ancestors.gather(1, index), own], dim=-1)  # (B, M, generated)
+        ancestors = torch.cat([before.ancestors.gather(1, index), own], dim=-1)  # (B, M, generated)
         prompt = self._prompt_mask.unsqueeze(1).expand(-1, num_beams, -1)
-        visible = torch.cat([prompt, self._ancestors], dim=-1).unsqueeze(1)  # (B, 1, M, P + generated)
-        self._hidden = self._scorer.hidden(
+        visible = torch.cat([prompt, ancestors], dim=-1).unsqueeze(1)  # (B, 1, M, P + generated)
+        hidden = self._scorer.hidden(
             input_ids=self._scorer.token_ids[level][codes],
-            attention_mask=additive_mask(visible, self._hidden.dtype),
+            attention_mask=additive_mask(visible, before.hidden.dtype),
             position_ids=(self._lengths + level).unsqueeze(1).expand(-1, num_beams),
             past_key_values=self._cache,
             use_cache=True,
         )
+        self._beams.append(_Beams(hidden, ancestors))
+
+    def rewind(self, level: int) -> None:
+        """Forget what was advanced at `level` and below it: the beams are again those of depth `level`."""
+        forgotten = self._beams[-1].ancestors.shape[-1] - self._beams[level].ancestors.shape[-1]
+        self._cache.crop(-forgotten)
+        del self._beams[level + 1 :]
+
+
+@dataclass(frozen=True)
+class _Beams:
+    """The beams of one depth, and which of the keys after the prompt they see."""
+
+    hidden: Tensor  # (B, M, H)
+    ancestors: Tensor  # (B, M, generated) bool
 
 
 def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
@@ -181,15 +208,47 @@ def rank_items(
 ) -> Ranking:
     """Encode any number of prompts and search: what evaluation, RL and `recommend` all call.
 
-    Prompts of like length share a batch; the result is in the order given.
-
     Args:
         scorer: The model and the trie.
         prompts: Token ids of each prompt.
         num_beams: M.
         pad_id: Fills shorter prompts; it is masked.
-        batch_size: Prompts encoded at once.
+        batch_size: Prompts encoded at once, fewer where the beams are so many that memory would not do.
         on_batch: Called with (prompts done, prompts in all) after each batch.
+    """
+
+    def search(beams: CausalLMBeams, _: list[int]) -> Ranking:
+        return constrained_beam_search(beams, scorer.trie, num_beams=num_beams)
+
+    return rank_in_batches(
+        scorer,
+        prompts,
+        search,
+        pad_id=pad_id,
+        batch_size=min(batch_size, rows_per_pass(scorer, prompts, min(num_beams, scorer.trie.num_leaves))),
+        on_batch=on_batch,
+    )
+
+
+def rows_per_pass(scorer: SIDScorer, prompts: list[list[int]], nodes: int) -> int:
+    """Return how many prompts can be advanced at once, `nodes` tokens a level in each, in `MASK_ELEMENTS`."""
+    keys = max(map(len, prompts)) + (scorer.trie.num_levels - 1) * nodes
+    return max(1, MASK_ELEMENTS // max(1, nodes * keys))
+
+
+def rank_in_batches(
+    scorer: SIDScorer,
+    prompts: list[list[int]],
+    rank_batch: Callable[[CausalLMBeams, list[int]], Ranking],
+    *,
+    pad_id: int,
+    batch_size: int,
+    on_batch: Callable[[int, int], None] | None,
+) -> Ranking:
+    """Encode prompts in batches of like length, and put what `rank_batch` finds into the order given.
+
+    `rank_batch` gets the prompts of a batch, encoded, and their places in `prompts`; all else is as in
+    `rank_items`.
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     rankings = []
@@ -198,7 +257,7 @@ def rank_items(
         input_ids, mask = pad_prompts([prompts[row] for row in rows], pad_id, scorer.token_ids[0].device)
         with torch.no_grad():
             beams = CausalLMBeams(scorer, input_ids, mask)
-        rankings.append(constrained_beam_search(beams, scorer.trie, num_beams=num_beams))
+        rankings.append(rank_batch(beams, rows))
         if on_batch is not None:
             on_batch(start + len(rows), len(order))
     back = torch.tensor(order).argsort()

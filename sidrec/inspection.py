@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from sidrec.artifacts import check_outputs, load_semantic_ids, partial_of, read_manifest
@@ -10,7 +11,9 @@ from sidrec.catalog import Catalog
 from sidrec.errors import ArtifactError
 from sidrec.stages.run import weights_hash
 
-STAGES = ("tokenize", "baselines/popularity", "sft", "rl", "evaluate/sft", "evaluate/rl")
+STAGES = ("tokenize", "sequential/*", "baselines/*", "sft", "rl", "evaluate/*")
+EXPECTED = ("tokenize", "sft", "rl", "evaluate/sft", "evaluate/rl")
+"""What a whole run has, whatever its settings."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,23 @@ def inspect(output: Path) -> list[StageState]:
     Raises:
         ArtifactError: If the directory holds no stage at all.
     """
-    if not any((output / stage).exists() or partial_of(output / stage).exists() for stage in STAGES):
+    stages = _stages(output)
+    if not any((output / stage).exists() or partial_of(output / stage).exists() for stage in stages):
         raise ArtifactError(f"{output} is no run directory: it holds no stage. Run first: sidrec tokenize")
     held = _held(output)
-    return [_state(output, stage, held) for stage in STAGES]
+    return [_state(output, stage, held) for stage in stages]
+
+
+def _stages(output: Path) -> list[str]:
+    """Name the stages of a run in order: those there, begun, and expected."""
+    names: list[str] = []
+    for pattern in STAGES:
+        there = {str(path.relative_to(output)) for path in output.glob(pattern) if path.is_dir()}
+        begun = {str(path.relative_to(output)) for path in output.glob(f"{pattern}.partial")}
+        found = {name.removesuffix(".partial").removesuffix(".old") for name in there | begun}
+        expected = [name for name in EXPECTED if fnmatch(name, pattern)]
+        names += [*expected, *sorted(found - set(expected))]
+    return names
 
 
 def _held(output: Path) -> dict[str, str]:

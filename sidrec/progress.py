@@ -9,11 +9,16 @@ from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 Advance = Callable[[int, int], None]
+WORTH_A_LINE = 1.0
+"""Seconds a step must have taken to be told of when it is over."""
 
 
 @contextmanager
 def progress(description: str, unit: str) -> Iterator[Advance]:
-    """Yield a function that is told (done, total); show rate and time left while the block runs."""
+    """Yield a function that is told (done, total); show rate and time left while the block runs.
+
+    The line in the end is left out where there was nothing to wait for.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -31,5 +36,6 @@ def progress(description: str, unit: str) -> Iterator[Advance]:
             bar.update(task, completed=done, total=total)
 
         yield advance
-    if counted[0]:
-        logger.info("%s: %s %s in %.1f s", description, f"{counted[0]:,}", unit, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if counted[0] and seconds >= WORTH_A_LINE:
+        logger.info("%s: %s %s in %.1f s", description, f"{counted[0]:,}", unit, seconds)

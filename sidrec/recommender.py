@@ -88,8 +88,7 @@ class Recommender:
         Args:
             histories: Item ids, oldest first; or a list of such lists.
             k: Length of a list.
-            exclude_history: Leave out the items of the history; the search is widened by as many beams, so
-                that k remain.
+            exclude_history: Leave out the items of the history; the search is widened so that k remain.
             num_beams: Width of the search, at least k; default max(20, k).
 
         Raises:
@@ -99,8 +98,7 @@ class Recommender:
         one = len(histories) > 0 and isinstance(histories[0], str)
         many: list[Any] = [histories] if one or len(histories) == 0 else list(histories)
         rows = [self._rows_of(history) for history in many]
-        excluded = [set(history) if exclude_history else set() for history in rows]
-        widest = max(map(len, excluded))
+        widest = max(len(set(history)) for history in rows) if exclude_history else 0
         if k < 1 or k > len(self._item_ids) - widest:
             left = f" without the {widest} of the history" if widest else ""
             raise SidrecError(
@@ -110,20 +108,19 @@ class Recommender:
         num_beams = max(20, k) if num_beams is None else num_beams
         if num_beams < k:
             raise SidrecError(f"num_beams is {num_beams}, but k is {k}: the search finds no more. Raise it.")
-        ranking = self._sid_model.rank(rows, num_beams=num_beams + widest)
+        ranking = self._sid_model.rank(rows, num_beams=num_beams, exclude_history=exclude_history)
         lists = [
-            self._list(items, scores, without, k)
-            for items, scores, without in zip(
-                ranking.items.tolist(), ranking.scores.tolist(), excluded, strict=True
+            self._list(items, scores)
+            for items, scores in zip(
+                ranking.items[:, :k].tolist(), ranking.scores[:, :k].tolist(), strict=True
             )
         ]
         return lists[0] if one else lists
 
-    def _list(self, items: list[int], scores: list[float], without: set[int], k: int) -> list[Recommendation]:
-        kept = [(item, score) for item, score in zip(items, scores, strict=True) if item not in without][:k]
+    def _list(self, items: list[int], scores: list[float]) -> list[Recommendation]:
         return [
             Recommendation(place + 1, self._item_ids[item], self._titles[item], score)
-            for place, (item, score) in enumerate(kept)
+            for place, (item, score) in enumerate(zip(items, scores, strict=True))
         ]
 
     def _rows_of(self, history: Iterable[str]) -> list[int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ import torch
 from sidrec.artifacts import check_outputs, load_semantic_ids, read_json
 from sidrec.decoding import Ranking, rank_items
 from sidrec.errors import ArtifactError
+from sidrec.exact import rank_exactly, rank_items_without
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
 from sidrec.trie import SIDTrie
@@ -99,11 +101,34 @@ class SIDModel:
         num_beams: int,
         batch_size: int = 256,
         on_batch: Callable[[int, int], None] | None = None,
+        ranking: Literal["beam", "exact"] = "beam",
+        exclude_history: bool = False,
     ) -> Ranking:
-        """Rank items after each history of catalogue rows; the model is put into evaluation mode for it."""
+        """Rank items after each history of catalogue rows; the model is put into evaluation mode for it.
+
+        Args:
+            histories: Oldest first; a prompt shows the newest `max_history` items.
+            num_beams: M: the length of the lists, and the width of a beam search.
+            batch_size: Prompts encoded at once, fewer where memory would not do.
+            on_batch: Called with (prompts done, prompts in all) after each batch.
+            ranking: `beam`: constrained beam search, which prunes; `exact`: by the score of every item.
+            exclude_history: Leave out all items of a history, those too that its prompt no longer shows. A
+                beam search is widened for it (`rank_items_without`).
+
+        Raises:
+            ValueError: If `ranking` is neither, or `num_beams` is below 1.
+            RuntimeError: If the weights hold NaN.
+        """
+        if ranking not in ("beam", "exact"):
+            raise ValueError(f'ranking is "{ranking}", expected "beam" or "exact".')
+        exact = ranking == "exact"
+        search: Callable[..., Ranking] = rank_exactly if exact else rank_items
+        if exclude_history:
+            excluded = [np.asarray(history, dtype=np.int64) for history in histories]
+            search = partial(rank_exactly if exact else rank_items_without, excluded=excluded)
         was_training = self.model.training
         self.model.eval()
-        ranking = rank_items(
+        found = search(
             self.scorer,
             [self.prompts.next_item(list(history)) for history in histories],
             num_beams=num_beams,
@@ -112,4 +137,4 @@ class SIDModel:
             on_batch=on_batch,
         )
         self.model.train(was_training)
-        return ranking
+        return found

@@ -1,4 +1,4 @@
-"""From ranked items to metrics, and what popularity may know."""
+"""From ranked items to metrics."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,6 @@ import toy
 from conftest import Ended
 
 import sidrec
-from sidrec.baselines.popularity import popularity
 from sidrec.catalog import Catalog, SplitConfig, split_catalog
 from sidrec.config import Config, load_config
 from sidrec.stages.measurement import Predictions, measure, write_evaluation
@@ -31,29 +30,6 @@ def catalog_of(**histories: str) -> Catalog:
 def run_of(catalog: Catalog, codes: list[list[int]]) -> Run:
     semantic_ids = SemanticIDs(list("ABCD"), np.array(codes), (2, 2))
     return Run(Path("runs/none"), catalog, split_catalog(catalog, SplitConfig()), semantic_ids)
-
-
-def test_popularity_ranks_by_train_events_and_ties_by_catalogue_order() -> None:
-    # Train: u1 has A B, u2 has B, u3 (too short to be split) has B C. So A 1, B 3, C 1, D 0.
-    catalog = catalog_of(u1="ABCD", u2="BAB", u3="BC")
-    split = split_catalog(catalog, SplitConfig())
-    items, scores = popularity(split, split.test, num_items=4, k=3)
-    assert items.tolist() == [[1, 0, 2]] * 2
-    assert scores.tolist() == [[3, 1, 1]] * 2
-
-
-def test_popularity_knows_no_valid_or_test_event() -> None:
-    lists = []
-    for catalog in (catalog_of(u1="ABCD", u2="BAB"), catalog_of(u1="ABDD", u2="BDD")):  # poisoned with D
-        split = split_catalog(catalog, SplitConfig())
-        lists.append(popularity(split, split.test, num_items=4, k=4)[0].tolist())
-    assert lists[0] == lists[1] == [[1, 0, 2, 3]] * 2
-
-
-def test_popularity_lists_no_more_items_than_there_are() -> None:
-    split = split_catalog(catalog_of(u1="ABC"), SplitConfig())
-    items, scores = popularity(split, split.test, num_items=4, k=20)
-    assert items.shape == scores.shape == (1, 4)
 
 
 def measured(lists: list[list[int]], codes: list[list[int]], config: Config) -> dict:
@@ -80,7 +56,7 @@ def test_metrics_are_those_computed_by_hand(toy_config: Config) -> None:
         "ndcg@3": pytest.approx((1 / 2 + 1 / np.log2(3)) / 2),
         "mrr@3": pytest.approx((1 / 3 + 1 / 2) / 2),
     }
-    assert (metrics["users"], metrics["num_beams"]) == (2, 4)
+    assert (metrics["users"], metrics["depth"]) == (2, 4)
     assert (metrics["invalid_items"], metrics["duplicate_items"]) == (0, 0)
     assert metrics["coverage@3"] == 1  # B C D and B C A
     # Shown: A 1, B 2, C 2, D 1 times. 2 (1x1 + 2x1 + 3x2 + 4x2) / (4 x 6) - 5/4 = 34/24 - 30/24.
@@ -99,8 +75,11 @@ def test_sid_level_counts_a_sid_once_and_is_reported_beside_the_items(toy_config
 def test_users_are_sliced_by_the_popularity_of_their_target(toy_config: Config) -> None:
     slices = measured([[1, 2, 3, 0], [1, 0, 3, 2]], UNIQUE, toy_config)["slices"]["popularity"]
     # Neither D nor C has a train event; only D is in the first three.
-    assert slices["cold"] == {"users": 2, "hr@3": 0.5}
-    assert [slices[name] for name in ("tail", "mid", "head")] == [{"users": 0}] * 3
+    assert (slices["cold"]["users"], slices["cold"]["hr@3"]["value"]) == (2, 0.5)
+    assert slices["cold"]["ndcg@3"]["value"] == pytest.approx((0 + 1 / np.log2(4)) / 2)
+    assert slices["cold"]["hr@3"]["low"] == 0 < slices["cold"]["hr@3"]["high"]
+    assert [slices[name]["users"] for name in ("tail", "mid", "head")] == [0] * 3
+    assert "hr@3" not in slices["tail"]
 
 
 def test_an_item_twice_in_a_list_is_counted(toy_config: Config) -> None:
@@ -157,8 +136,9 @@ def test_the_table_compares_models_at_a_depth_that_all_have(
     ended = command("evaluate", config, "evaluation.num_beams=3")
     assert ended.out.split()[:6] == ["model", "HR@3", "NDCG@3", "invalid", "duplicate", "coverage@3"]
     rows = results(tmp_path / "run")
-    assert [row.k for row in rows] == [3, 3, 3]
+    assert [row.model for row in rows] == ["popularity", "item_knn", "sasrec", "sft", "rl"]
+    assert {row.k for row in rows} == {3}
     of_popularity = json.loads((toy_run / "baselines" / "popularity" / "metrics.json").read_text())
     assert rows[0].hit_rate[0] == of_popularity["item_level"]["hr@3"]["value"]
     assert rows[0].coverage is None
-    assert 0 < rows[2].coverage <= 1
+    assert 0 < rows[-1].coverage <= 1

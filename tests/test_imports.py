@@ -21,12 +21,14 @@ REPO = Path(__file__).parents[1]
 FLOORS = """
     __main__
     cli
+    sweep
+    comparison
     stages.pipeline
     stages inspection
     recommender trainers baselines
     sid_model
     shared_prefix prompts models
-    decoding
+    decoding exact
     scoring
     config
     catalog embedding baselines.config
@@ -292,3 +294,15 @@ def test_without_any_tokenizer_the_same_sentence_says_none(tmp_path):
 def test_ours_is_taken_from_any_directory(tmp_path):
     done = python("-c", "import sidrec, tokenizer; print(tokenizer.__file__)", cwd=tmp_path)
     assert done.stdout.strip() == str(MODULES["tokenizer"]), done.stderr
+
+
+def test_a_public_name_stays_what_it_is_when_modules_of_ours_are_loaded():
+    """A subpackage becomes an attribute of `sidrec` when it is imported, and would hide a function's name."""
+    script = """
+import importlib, sidrec, types
+first = {name: getattr(sidrec, name) for name in sidrec.__all__}
+assert not [name for name, value in first.items() if isinstance(value, types.ModuleType)]
+assert [name for name, value in first.items() if getattr(sidrec, name) is not value] == []
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

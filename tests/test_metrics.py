@@ -1,39 +1,34 @@
-"""Metrics against hand-computed cases, scikit-learn's ndcg_score and properties of any ranks."""
+"""Ranks and their metrics against hand-computed cases, scikit-learn's ndcg_score and plain loops."""
 
 from __future__ import annotations
 
 import math
 
+import checks
 import numpy as np
 import pytest
+from checks import LISTS, SID_OF_ITEM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from sidrec.metrics import (
-    PADDING,
-    Interval,
-    bootstrap_interval,
-    bootstrap_intervals,
-    check_metrics,
-    count_duplicates,
-    count_invalid,
-    count_padded,
-    coverage_at_k,
-    gini_at_k,
-    metrics_at_k,
-    paired_difference,
-    popularity_slices,
-    sid_ranks,
-    target_ranks,
-)
-
-LISTS = np.array([[4, 2, 0], [1, 3, 2], [3, PADDING, PADDING], [PADDING, PADDING, PADDING]])
+from sidrec.metrics import INVALID, PADDING, check_metrics, metrics_at_k, sid_ranks, target_ranks
 
 
 def test_ranks_are_one_based_and_zero_for_a_miss() -> None:
-    assert target_ranks(LISTS, np.array([4, 2, 3, 0])).tolist() == [1, 3, 1, 0]
-    assert target_ranks(LISTS, np.array([0, 0, 0, 4])).tolist() == [3, 0, 0, 0]
+    checks.check_ranks(target_ranks)
+
+
+def test_an_invalid_entry_holds_its_place_and_is_no_hit() -> None:
+    checks.check_invalid_entries_hold_their_place(target_ranks)
+
+
+def test_an_item_with_the_same_sid_is_no_hit() -> None:
+    checks.check_item_level(target_ranks)
+
+
+def test_a_sid_is_ranked_among_distinct_sids() -> None:
+    checks.check_sid_level(sid_ranks)
 
 
 def test_two_users_with_the_same_list_keep_their_own_targets() -> None:
@@ -54,13 +49,20 @@ def test_a_target_at_place_k_counts_at_k_and_not_at_k_minus_1() -> None:
 
 
 def test_metrics_of_hand_computed_ranks() -> None:
-    values = metrics_at_k(np.array([1, 3, 7, 0]), ks=(5, 10))
-    # rank 1: 1/log2(2) = 1; rank 3: 1/log2(4) = 1/2; rank 7: 1/log2(8) = 1/3, beyond 5
-    assert values["ndcg@5"] == pytest.approx([1, 1 / 2, 0, 0])
-    assert values["ndcg@10"] == pytest.approx([1, 1 / 2, 1 / 3, 0])
-    assert values["mrr@5"] == pytest.approx([1, 1 / 3, 0, 0])
-    assert values["mrr@10"] == pytest.approx([1, 1 / 3, 1 / 7, 0])
-    assert list(values) == ["hr@5", "ndcg@5", "mrr@5", "hr@10", "ndcg@10", "mrr@10"]
+    checks.check_values_at_k(metrics_at_k)
+
+
+def test_a_rank_far_beyond_all_depths_is_a_miss() -> None:
+    values = metrics_at_k(np.array([10**15, 5]), ks=(3, 10))
+    assert values["mrr@10"].tolist() == [0, 1 / 5]
+
+
+def test_a_depth_far_beyond_all_ranks_costs_nothing() -> None:
+    assert metrics_at_k(np.array([5, 0]), ks=(10**15,))["hr@1000000000000000"].tolist() == [1, 0]
+
+
+def test_metrics_of_no_users_are_empty() -> None:
+    assert metrics_at_k(np.empty(0, dtype=int), ks=(3,))["ndcg@3"].tolist() == []
 
 
 def test_default_depths_are_those_of_the_design() -> None:
@@ -79,6 +81,8 @@ def test_ndcg_equals_scikit_learn(k: int) -> None:
     relevance = np.eye(num_items)[targets]
     ours = metrics_at_k(target_ranks(items, targets), ks=(k,))[f"ndcg@{k}"].mean()
     assert ours == pytest.approx(ndcg_score(relevance, scores, k=k))
+    cut = metrics_at_k(target_ranks(items[:, :10], targets), ks=(k,))[f"ndcg@{k}"].mean()
+    assert cut == pytest.approx(ndcg_score(relevance, scores, k=min(k, 10)))
 
 
 @given(
@@ -96,36 +100,30 @@ def test_metrics_grow_with_k_and_ndcg_stays_below_hit_rate(ranks: list[int], dep
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_ranks_equal_a_search_with_plain_lists(data: st.DataObject) -> None:
     num_users, depth, num_items = data.draw(
         st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 8))
     )
-    rows, targets = (
-        [],
-        data.draw(st.lists(st.integers(0, num_items - 1), min_size=num_users, max_size=num_users)),
-    )
-    for _ in range(num_users):
-        found = data.draw(st.lists(st.integers(0, num_items - 1), max_size=depth, unique=True))
-        rows.append(found + [PADDING] * (depth - len(found)))
+    items = data.draw(checks.lists_over(num_items, num_users=num_users, depth=depth))
+    targets = data.draw(st.lists(st.integers(0, num_items - 1), min_size=num_users, max_size=num_users))
     sids = data.draw(st.lists(st.integers(-2, 3), min_size=num_items, max_size=num_items))
     expected, expected_sid = [], []
-    for row, target in zip(rows, targets, strict=True):
+    for row, target in zip(items.tolist(), targets, strict=True):
         expected.append(row.index(target) + 1 if target in row else 0)
-        distinct = list(dict.fromkeys(sids[item] for item in row if item != PADDING))
+        named = [("none", place) if item == INVALID else sids[item] for place, item in enumerate(row)]
+        distinct = list(dict.fromkeys(sid for sid, item in zip(named, row, strict=True) if item != PADDING))
         expected_sid.append(distinct.index(sids[target]) + 1 if sids[target] in distinct else 0)
-    assert target_ranks(np.array(rows), np.array(targets)).tolist() == expected
-    assert sid_ranks(np.array(rows), np.array(targets), np.array(sids)).tolist() == expected_sid
+    assert target_ranks(items, np.array(targets)).tolist() == expected
+    assert sid_ranks(items, np.array(targets), np.array(sids)).tolist() == expected_sid
 
 
-def test_a_sid_is_ranked_among_distinct_sids() -> None:
-    sid_of_item = np.array([0, 0, 1, 1, 2])
-    items = np.array([[0, 1, 2, 3, 4], [2, 3, 0, PADDING, PADDING], [2, PADDING, PADDING, PADDING, PADDING]])
-    # SIDs of row 0: 0 0 1 1 2, so item 4 is item-level 5th and SID-level 3rd. Row 1: 1 1 0, target 1 has the
-    # SID of item 0: a SID-level hit at 2 although the item is missing. Row 2: SID 2 is absent.
-    targets = np.array([4, 1, 4])
-    assert sid_ranks(items, targets, sid_of_item).tolist() == [3, 2, 0]
-    assert target_ranks(items, targets).tolist() == [5, 0, 0]
+def test_chunks_do_not_change_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    items, targets = rng.integers(0, 5, size=(50, 6)), rng.integers(5, size=50)
+    whole = [target_ranks(items, targets).tolist(), sid_ranks(items, targets, SID_OF_ITEM).tolist()]
+    monkeypatch.setattr("sidrec.metrics.arrays._CHUNK_ELEMENTS", 20)  # 3 of the 50 users at a time
+    assert [target_ranks(items, targets).tolist(), sid_ranks(items, targets, SID_OF_ITEM).tolist()] == whole
 
 
 def test_sid_ranks_equal_item_ranks_when_no_sid_collides() -> None:
@@ -133,114 +131,6 @@ def test_sid_ranks_equal_item_ranks_when_no_sid_collides() -> None:
     assert (
         sid_ranks(LISTS, targets, np.array([9, 7, 5, 3, 1])).tolist() == target_ranks(LISTS, targets).tolist()
     )
-
-
-def test_interval_of_a_constant_is_that_constant() -> None:
-    interval = bootstrap_interval(np.full(50, 0.25), seed=0)
-    assert (interval.value, interval.low, interval.high) == (0.25, 0.25, 0.25)
-
-
-def test_interval_is_the_binomial_one_for_hits() -> None:
-    hits = np.repeat([1.0, 0.0], [400, 600])
-    interval = bootstrap_interval(hits, seed=3, samples=4000)
-    # mean .4, standard error sqrt(.4 * .6 / 1000) = .01549, 1.96 of them = .0304
-    assert interval.value == pytest.approx(0.4)
-    assert interval.low == pytest.approx(0.4 - 0.0304, abs=0.003)
-    assert interval.high == pytest.approx(0.4 + 0.0304, abs=0.003)
-
-
-def test_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
-    values = np.random.default_rng(0).random(200)
-    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
-    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
-
-
-def test_metrics_share_the_resampled_users() -> None:
-    values = np.random.default_rng(0).random(200)
-    both = bootstrap_intervals({"one": values, "minus": -values}, seed=1)
-    # the same users are drawn, so the interval of -x is the mirrored interval of x
-    assert both["minus"].low == pytest.approx(-both["one"].high)
-    assert both["minus"].high == pytest.approx(-both["one"].low)
-
-
-def test_chunks_do_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.random.default_rng(0).random(100)
-    whole = bootstrap_interval(values, seed=1, samples=100)
-    monkeypatch.setattr("sidrec.metrics.intervals._CHUNK_ELEMENTS", 700)  # 7 of the 100 resamples at a time
-    chunked = bootstrap_interval(values, seed=1, samples=100)
-    assert (chunked.low, chunked.high) == pytest.approx((whole.low, whole.high))
-
-
-def test_paired_difference_is_sharper_than_the_two_intervals() -> None:
-    rng = np.random.default_rng(0)
-    b = rng.random(500)
-    a = b + 0.02 + 0.01 * rng.standard_normal(500)
-    difference = paired_difference(a, b, seed=0)
-    assert difference.value == pytest.approx((a - b).mean())
-    assert difference.excludes_zero
-    assert difference.high - difference.low < 0.01
-    assert bootstrap_interval(a, seed=0).low < b.mean()
-
-
-def test_a_run_does_not_differ_from_itself() -> None:
-    values = np.random.default_rng(0).random(50)
-    difference = paired_difference(values, values, seed=0)
-    assert difference == Interval(0.0, 0.0, 0.0)
-    assert not difference.excludes_zero
-
-
-def test_coverage_counts_items_of_the_top_k_only() -> None:
-    items = np.array([[0, 1, 5], [0, 2, PADDING]])
-    assert coverage_at_k(items, 10, 1) == pytest.approx(1 / 10)  # {0}
-    assert coverage_at_k(items, 10, 2) == pytest.approx(3 / 10)  # {0, 1, 2}
-    assert coverage_at_k(items, 10, 3) == pytest.approx(4 / 10)  # and 5; padding is no item
-
-
-def test_gini_is_zero_for_equal_exposure_and_near_one_for_a_single_item() -> None:
-    assert gini_at_k(np.array([[0, 1], [2, 3]]), 4, 2) == pytest.approx(0)
-    assert gini_at_k(np.array([[0], [0], [0]]), 4, 1) == pytest.approx(1 - 1 / 4)
-
-
-def test_gini_of_hand_computed_exposures() -> None:
-    # exposures 3 1 0 0, sorted 0 0 1 3: 2 * (3 * 1 + 4 * 3) / (4 * 4) - 5 / 4 = 30 / 16 - 20 / 16 = .625
-    items = np.array([[0, 1], [0, PADDING], [0, PADDING]])
-    assert gini_at_k(items, 4, 2) == pytest.approx(0.625)
-
-
-def test_slices_are_thirds_of_the_train_events() -> None:
-    counts = np.array([0, 4, 2, 2, 1, 1, 1, 1])  # 12 events, thirds of 4
-    # by popularity: item 1 (events 0-3) head; 2 and 3 (4-7) mid; 4 to 7 (8-11) tail; 0 cold
-    slices = popularity_slices(np.arange(8), counts)
-    assert np.flatnonzero(slices["head"]).tolist() == [1]
-    assert np.flatnonzero(slices["mid"]).tolist() == [2, 3]
-    assert np.flatnonzero(slices["tail"]).tolist() == [4, 5, 6, 7]
-    assert np.flatnonzero(slices["cold"]).tolist() == [0]
-    assert list(slices) == ["cold", "tail", "mid", "head"]
-
-
-def test_an_item_belongs_to_the_third_of_its_first_event() -> None:
-    # 9 events, thirds of 3: item 0 holds 0-4 (head), item 1 5-6 (mid), items 2 and 3 7 and 8 (tail)
-    slices = popularity_slices(np.array([3, 0, 1, 2, 0]), np.array([5, 2, 1, 1]))
-    assert slices["head"].tolist() == [False, True, False, False, True]
-    assert slices["mid"].tolist() == [False, False, True, False, False]
-    assert slices["tail"].tolist() == [True, False, False, True, False]
-
-
-def test_every_user_is_in_exactly_one_slice() -> None:
-    rng = np.random.default_rng(0)
-    slices = popularity_slices(rng.integers(50, size=300), rng.poisson(1.5, size=50))
-    assert (np.sum(list(slices.values()), axis=0) == 1).all()
-
-
-def test_without_train_events_every_target_is_cold() -> None:
-    assert popularity_slices(np.array([0, 1]), np.zeros(2, dtype=int))["cold"].all()
-
-
-def test_invalid_padded_and_duplicate_entries_are_told_apart() -> None:
-    items = np.array([[0, 0, 0], [5, -2, 1], [2, PADDING, PADDING]])
-    assert count_invalid(items, 5) == 2  # 5 and -2
-    assert count_padded(items) == 1  # the last row
-    assert count_duplicates(items) == 2  # two repeats of 0; padding repeats freely
 
 
 def test_targets_of_other_users_are_refused() -> None:
@@ -263,30 +153,21 @@ def test_padding_before_an_item_is_a_fault_of_ours() -> None:
         target_ranks(np.array([[PADDING, 1]]), np.array([1]))
 
 
-def test_items_outside_the_catalogue_are_refused() -> None:
+def test_unknown_negative_entries_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"PADDING \(-1\) and INVALID \(-2\), got -3"):
+        target_ranks(np.array([[0, -3]]), np.array([0]))
+
+
+def test_items_outside_the_catalogue_have_no_sid() -> None:
     with pytest.raises(ValueError, match="1 list entries are no item: the catalogue has items 0 to 3"):
         sid_ranks(LISTS, np.array([0, 0, 0, 0]), np.arange(4))
     with pytest.raises(ValueError, match="Target 7 is not an item"):
         sid_ranks(LISTS, np.array([0, 0, 0, 7]), np.arange(5))
-    with pytest.raises(ValueError, match="1 list entries are no item"):
-        coverage_at_k(LISTS, 4, 3)
-    with pytest.raises(ValueError, match="target is not an item"):
-        popularity_slices(np.array([3]), np.array([1, 2, 3]))
 
 
-def test_a_k_beyond_the_lists_is_refused() -> None:
-    with pytest.raises(ValueError, match="k=4 is outside the lists, which have 3 places"):
-        gini_at_k(LISTS, 5, 4)
-
-
-def test_gini_of_empty_lists_is_refused() -> None:
-    with pytest.raises(ValueError, match="lists without any item"):
-        gini_at_k(LISTS[3:], 5, 3)
-
-
-def test_negative_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="0 or more, for every item"):
-        popularity_slices(np.array([0]), np.array([-1]))
+def test_codes_are_not_taken_for_numbers_of_sids() -> None:
+    with pytest.raises(ValueError, match=r"one number per item, got shape \(5, 3\)"):
+        sid_ranks(LISTS, np.array([0, 0, 0, 0]), np.zeros((5, 3), dtype=int))
 
 
 def test_negative_ranks_and_depths_are_refused() -> None:
@@ -317,16 +198,3 @@ def test_a_metric_that_falls_with_k_is_a_fault_of_ours() -> None:
     swapped = {name: values[name] * (0 if name.endswith("@3") else 1) for name in values}
     with pytest.raises(RuntimeError, match="hr@1 is not at most hr@3"):
         check_metrics(swapped)
-
-
-def test_intervals_need_finite_values_of_the_same_users() -> None:
-    with pytest.raises(ValueError, match="finite values"):
-        bootstrap_interval(np.array([1.0, math.nan]), seed=0)
-    with pytest.raises(ValueError, match="at least one user"):
-        bootstrap_interval(np.array([]), seed=0)
-    with pytest.raises(ValueError, match="samples=0"):
-        bootstrap_interval(np.array([1.0]), seed=0, samples=0)
-    with pytest.raises(ValueError, match="must be of the same users"):
-        bootstrap_intervals({"one": np.zeros(2), "other": np.zeros(3)}, seed=0)
-    with pytest.raises(ValueError, match="same users in both runs"):
-        paired_difference(np.zeros(2), np.zeros(3), seed=0)

@@ -30,7 +30,7 @@ MODEL = {
     "tokenizer.json",
     "tokenizer_config.json",
 }
-EVALUATION = {"config.yaml", "manifest.json", "metrics.json", "predictions.parquet"}
+EVALUATION = {"config.yaml", "manifest.json", "metrics.json", "predictions.parquet", "users.parquet"}
 
 
 def names(directory: Path) -> set[str]:
@@ -49,7 +49,8 @@ def times(output: Path) -> dict[str, int]:
 def without_times(metrics: object) -> object:
     """The metrics but what depends on the machine."""
     if isinstance(metrics, dict):
-        kept = {k: v for k, v in metrics.items() if k not in ("seconds", "peak_memory_mb", "step_time")}
+        of_machine = ("seconds", "training_cpu_seconds", "peak_memory_mb", "step_time")
+        kept = {k: v for k, v in metrics.items() if k not in of_machine}
         return {key: without_times(value) for key, value in kept.items()}
     return [without_times(each) for each in metrics] if isinstance(metrics, list) else metrics
 
@@ -72,8 +73,11 @@ def test_every_stage_writes_the_files_that_design_names(toy_run: Path) -> None:
 
 
 def test_nothing_half_written_is_left_beside_the_stages(toy_run: Path) -> None:
-    assert names(toy_run) == {"baselines", "cache", "catalog", "evaluate", "rl", "sft", "tokenize"}
+    stages = {"baselines", "catalog", "evaluate", "rl", "sequential", "sft", "tokenize"}
+    assert names(toy_run) == stages | {"cache"}
     assert names(toy_run / "evaluate") == {"sft", "rl"}
+    assert names(toy_run / "baselines") == {"popularity", "item_knn", "sasrec"}
+    assert names(toy_run / "sequential") == {"sasrec"}
 
 
 def test_a_manifest_says_what_a_stage_was_made_from_and_what_it_cost(toy_run: Path) -> None:
@@ -99,29 +103,40 @@ def test_the_metrics_of_tokenize_say_what_the_semantic_ids_are_worth(toy_run: Pa
     assert all(1 <= level["perplexity"] <= level["codes_used"] + 1e-6 for level in metrics["levels"])
 
 
-@pytest.mark.parametrize("name", ["evaluate/sft", "evaluate/rl", "baselines/popularity"])
+@pytest.mark.parametrize(
+    "name", ["evaluate/sft", "evaluate/rl", "baselines/popularity", "baselines/item_knn", "baselines/sasrec"]
+)
 def test_the_metrics_of_an_evaluation_have_the_keys_of_design(name: str, toy_run: Path) -> None:
     metrics = read(toy_run / name / "metrics.json")
-    assert list(metrics) == [
+    of_all = [
         "model",
         "split",
         "split_sha256",
         "users",
+        "depth",
         "num_beams",
         "ranking",
+        "exclude_history",
         "seed",
         "item_level",
         "sid_level",
         "invalid_items",
         "duplicate_items",
+        "short_lists",
         "coverage@10",
         "gini@10",
+        "novelty@10",
+        "history_share@10",
+        "diversity@10",
         "slices",
-        "seconds",
-        "peak_memory_mb",
     ]
+    assert list(metrics)[: len(of_all)] == of_all
+    assert {"parameters", "training_cpu_seconds", "seconds", "peak_memory_mb"} <= set(metrics)
+    if name.startswith("baselines"):
+        assert {"settings", "valid", "trials"} <= set(metrics)
     assert (metrics["model"], metrics["split"], metrics["users"]) == (name.split("/")[1], "test", 60)
-    assert (metrics["num_beams"], metrics["seed"]) == (10, 0)
+    assert (metrics["depth"], metrics["seed"]) == (10, 0)
+    assert metrics["num_beams"] == (10 if name.startswith("evaluate") else None)
     assert set(metrics["item_level"]) == {f"{m}@{k}" for m in ("hr", "ndcg", "mrr") for k in (1, 3, 5, 10)}
     for interval in metrics["item_level"].values():
         assert 0 <= interval["low"] <= interval["value"] <= interval["high"] <= 1
@@ -214,10 +229,10 @@ def test_the_table_at_the_end_has_a_line_per_model(toy_run: Path, command: Calla
     ended = command("run", toy_run / "rl" / "config.yaml")
     header, _, *lines = ended.out.splitlines()
     assert header.split() == ["model", "HR@10", "NDCG@10", "invalid", "duplicate", "coverage@10"]
-    assert [line.split()[0] for line in lines] == ["popularity", "sft", "rl"]
+    assert [line.split()[0] for line in lines] == ["popularity", "item_knn", "sasrec", "sft", "rl"]
     found = read(toy_run / "evaluate" / "rl" / "metrics.json")
     hit_rate = found["item_level"]["hr@10"]
-    cells = lines[2].split()
+    cells = lines[-1].split()
     assert float(cells[1]) == round(hit_rate["value"], 4)
     assert cells[-3:] == ["0", "0", f"{found['coverage@10']:.3f}"]
 
@@ -271,8 +286,8 @@ def test_a_model_of_ones_own_goes_through_every_stage(tmp_path: Path) -> None:
         [f"model.path={tmp_path / 'qwen2'}", "tokenizer.epochs=2"],
     )
     rows = run(config)
-    assert [row.model for row in rows] == ["popularity", "sft", "rl"]
-    assert [(row.invalid, row.duplicates) for row in rows] == [(0, 0)] * 3
+    assert [row.model for row in rows] == ["popularity", "item_knn", "sasrec", "sft", "rl"]
+    assert [(row.invalid, row.duplicates) for row in rows] == [(0, 0)] * 5
     assert read(config.output / "rl" / "config.json")["architectures"] == ["Qwen2ForCausalLM"]
     prompts = read(config.output / "rl" / "prompts.json")
     assert (prompts["template"], prompts["normalization"]) == ("instruct", "vocabulary")

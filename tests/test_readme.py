@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import toy
 
+from sidrec.baselines.config import BaselinesConfig
 from sidrec.cli import app, main
 from sidrec.config import load_config
 
@@ -20,6 +21,13 @@ def block(language: str, containing: str) -> str:
     found = [
         text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in text
     ]
+    assert len(found) == 1
+    return found[0]
+
+
+def line_with(text: str) -> str:
+    """The one line of README that holds `text`."""
+    found = [line for line in README.splitlines() if text in line]
     assert len(found) == 1
     return found[0]
 
@@ -40,7 +48,11 @@ def test_every_command_named_in_readme_exists():
 
 
 def test_every_setting_named_in_readme_exists():
-    names = set(re.findall(r"\b((?:catalog|embedding|tokenizer|model|sft|rl)\.[a-z_]+)(?:=|`)", README))
+    names = set(
+        re.findall(
+            r"\b((?:catalog|embedding|tokenizer|model|sft|rl|evaluation|baselines)\.[a-z_]+)(?:[=.`])", README
+        )
+    )
     assert len(names) >= 8
     fields = load_config(None).model_dump()
     names.remove("tokenizer.safetensors")  # a file
@@ -58,10 +70,14 @@ def test_the_custom_catalogue_of_readme_runs_as_written(tmp_path, monkeypatch, c
     assert len([line for line in yaml.splitlines() if line.strip()]) == 5
     Path("books.yaml").write_text(yaml, encoding="utf-8")
     few = ["rl.steps=2", "rl.prompts_per_step=2", "sft.epochs=3", "tokenizer.epochs=3"]
+    few.append("baselines.sasrec.epochs=2")
     call(monkeypatch, "run", "books.yaml", *few)
     call(monkeypatch, "inspect", "runs/books")
     printed = capsys.readouterr().out
-    assert [line.split()[0] for line in printed.splitlines()[2:5]] == ["popularity", "sft", "rl"]
+    models = [*BaselinesConfig().models, "sft", "rl"]
+    assert [line.split()[0] for line in printed.splitlines()[2 : 2 + len(models)]] == models
+    call(monkeypatch, *line_with("sidrec compare runs/books/").split()[2:])
+    assert "minus sasrec" in capsys.readouterr().out
     assert (tmp_path / "runs" / "books" / "evaluate" / "rl" / "metrics.json").is_file()
 
 

@@ -46,6 +46,35 @@ def test_train_counts_leave_valid_and_test_out():
     assert split_of(SEQUENCES).train_counts(5).tolist() == [1, 1, 3, 1, 0]
 
 
+def test_train_times_stand_beside_the_train_items():
+    events = pd.DataFrame(
+        {
+            "user_id": ["u", "v", "u", "u", "v", "u"],
+            "item_id": ["a", "c", "b", "d", "d", "c"],
+            "timestamp": [4.0, 7.5, 1.0, 3.0, 2.5, 2.0],
+        }
+    )
+    split = split_catalog(Catalog(ITEMS, events), SplitConfig())
+    # u by time: b 1, c 2, then d 3 (valid) and a 4 (test); v is too short to be split: d 2.5, c 7.5
+    assert np.concatenate(split.train).tolist() == [1, 2, 3, 2]
+    assert split.train_times.tolist() == [1, 2, 2.5, 7.5]
+
+
+def test_without_timestamps_train_times_are_the_numbers_of_the_rows():
+    # Rows 0-4 are those of "long", 5-7 of "three", 8-9 of "short"; valid and test are 3 4 and 6 7.
+    split = split_of(SEQUENCES)
+    assert split.train_times.tolist() == [0, 1, 2, 5, 8, 9]
+    assert split.train_times.dtype == np.int64
+
+
+def test_times_of_valid_and_test_do_not_reach_the_train_times():
+    events = pd.DataFrame({"user_id": "u", "item_id": list("abcd"), "timestamp": [1, 2, 3, 4]})
+    later = events.assign(timestamp=[1, 2, 30, 40])
+    splits = [split_catalog(Catalog(ITEMS, table), SplitConfig()) for table in (events, later)]
+    assert [split.train_times.tolist() for split in splits] == [[1, 2]] * 2
+    assert splits[0].sha256 == splits[1].sha256
+
+
 def test_two_users_with_the_same_history_keep_their_own_targets():
     split = split_of({"u": "abc", "v": "abd"})
     assert split.test.targets.tolist() == [2, 3]

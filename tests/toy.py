@@ -51,6 +51,10 @@ def settings(output: Path, data: Path) -> dict:
         "sft": {"epochs": 12, "batch_size": 16, "evaluations": 3, "dropout": 0.1, "learning_rate": 3e-3},
         "rl": {"steps": 4, "prompts_per_step": 4, "num_generations": 4, "evaluations": 2},
         "evaluation": {"num_beams": 10, "bootstrap_samples": 100},
+        "baselines": {
+            "models": ["popularity", "item_knn", "sasrec"],
+            "sasrec": {"hidden_dim": 8, "epochs": 2, "batch_size": 16},
+        },
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -43,19 +45,29 @@ class Searched(Section):
                 type(self).model_validate({name: value})
         return self
 
+    def combinations(self) -> Iterator[Self]:
+        """Yield these settings once for every combination that `search` asks for."""
+        ours = self.model_dump(exclude={"search"})
+        for values in itertools.product(*self.search.values()):
+            yield type(self).model_validate(ours | dict(zip(self.search, values, strict=True)))
+
+    def values(self) -> dict[str, Any]:
+        """Return the settings without the search, for JSON."""
+        return self.model_dump(mode="json", exclude={"search"})
+
 
 class RecentPopularityConfig(Searched):
     """Events of late, the same list for everyone."""
 
-    window: float = Field(0.1, gt=0, le=1, description="Share of the train events, the latest, that count.")
+    window: float = Field(0.2, gt=0, le=1, description="Share of the train events, the latest, that count.")
 
 
 class ItemKNNConfig(Searched):
     """Items that the same people had."""
 
-    neighbours: int = Field(100, ge=1, description="Most similar items that each item keeps.")
+    neighbours: int = Field(200, ge=1, description="Most similar items that each item keeps.")
     decay: float = Field(
-        0.7, gt=0, le=1, description="Weight of an event against the one after it; 1: all count alike."
+        0.6, gt=0, le=1, description="Weight of an event against the one after it; 1: all count alike."
     )
 
 
@@ -63,7 +75,7 @@ class TextKNNConfig(Searched):
     """Items whose vectors point the same way."""
 
     decay: float = Field(
-        0.7, gt=0, le=1, description="Weight of an event against the one after it; 1: all count alike."
+        0.6, gt=0, le=1, description="Weight of an event against the one after it; 1: all count alike."
     )
 
 

@@ -1,21 +1,69 @@
-"""The items with the most train events, the same list for everyone."""
+"""What needs no likeness between items: the items that everyone has, and those that the user had before."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from sidrec.catalog import EvaluationRows, Split
+from sidrec.baselines.ranking import ScoreItems, history_events
+from sidrec.catalog import Split
 
 
-def popularity(
-    split: Split, rows: EvaluationRows, *, num_items: int, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rank by events in train; ties in catalogue order.
+def popularity(split: Split, *, num_items: int) -> ScoreItems:
+    """Score an item by its train events, the same for everyone.
 
-    Returns:
-        (U, M) items and (U, M) scores, events per item; M is k or, if that is less, N.
+    Args:
+        split: Only `train` is read.
+        num_items: N.
     """
-    counts = split.train_counts(num_items)
-    best = np.argsort(-counts, kind="stable")[:k]
-    shape = (len(rows), len(best))
-    return np.broadcast_to(best, shape), np.broadcast_to(counts[best].astype(np.float64), shape)
+    return _same_for_everyone(split.train_counts(num_items))
+
+
+def recent_popularity(split: Split, *, num_items: int, window: float) -> ScoreItems:
+    """Score an item by its train events among the latest ones of all users together.
+
+    The latest events are the share `window` of all train events, rounded, at least one, and every other
+    event at the same time as the first of them: which of several simultaneous events counts must not depend
+    on the order of users. Where the events have no times (`Catalog.order` is "rows"), the latest events are
+    those that stand late in the file; in a file sorted by user that is another sample of users, not a later
+    time.
+
+    Args:
+        split: Only `train` and `train_times` are read.
+        num_items: N.
+        window: Share of the train events, in (0, 1]; 1 is `popularity`.
+    """
+    times = split.train_times
+    first = len(times) - max(1, round(window * len(times)))
+    is_recent = times >= np.partition(times, first)[first]
+    recent_items = np.concatenate(split.train)[is_recent]
+    return _same_for_everyone(np.bincount(recent_items, minlength=num_items))
+
+
+def repeat_history(*, num_items: int) -> ScoreItems:
+    """Recommend the items of the user's own history and no others, the most recent first.
+
+    The score is minus the number of events since the item was last had: 0 for the newest. All other items
+    get -inf, so that a list is no longer than the history has distinct items.
+
+    Args:
+        num_items: N.
+    """
+
+    def score(histories: Sequence[np.ndarray]) -> np.ndarray:
+        events = history_events(histories)
+        scores = np.full((len(histories), num_items), -np.inf)
+        np.maximum.at(scores, (events.rows, events.items), -events.steps_back.astype(np.float64))
+        return scores
+
+    return score
+
+
+def _same_for_everyone(item_scores: np.ndarray) -> ScoreItems:
+    """Score (N,) items alike for every history."""
+
+    def score(histories: Sequence[np.ndarray]) -> np.ndarray:
+        return np.tile(item_scores.astype(np.float64), (len(histories), 1))
+
+    return score

@@ -55,6 +55,9 @@ class Split:
     Attributes:
         user_ids: U user ids, as in `Catalog.sequences()`.
         train: U arrays of int64 item indices, oldest first.
+        train_times: (train events,) int64 or float64, the time of each event of `np.concatenate(train)`, in
+            the unit of the data. Where `Catalog.order` is "rows" it is the number of the event's row, so that
+            a later time is a later line of the file.
         valid: One row per user who can be split.
         test: The same users; their histories include the valid target.
         sha256: Hash of method, users, item ids and which event is which; the items' order does not count.
@@ -63,6 +66,7 @@ class Split:
 
     user_ids: list[str]
     train: list[np.ndarray]
+    train_times: np.ndarray
     valid: EvaluationRows
     test: EvaluationRows
     sha256: str
@@ -95,10 +99,13 @@ def split_catalog(catalog: Catalog, config: SplitConfig) -> Split:
     ends[evaluated] -= 2  # train ends before valid and test
     starts = offsets[:-1]
     last = offsets[evaluated + 1]
+    train_events = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
+    times = catalog.interactions["timestamp"].to_numpy()
     evaluated_ids = [sequences.user_ids[user] for user in evaluated]
     return Split(
         user_ids=sequences.user_ids,
-        train=[items[start:end] for start, end in zip(starts, ends, strict=True)],
+        train=[items[events] for events in train_events],
+        train_times=np.concatenate([times[events] for events in train_events]),
         valid=EvaluationRows(
             user_ids=evaluated_ids,
             histories=[items[starts[user] : offsets[user + 1] - 2] for user in evaluated],

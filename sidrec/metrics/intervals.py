@@ -1,15 +1,22 @@
-"""How sure a mean over users is."""
+"""How sure a mean over users is, or a difference of two; several seeds are left to `seeds`.
+
+A resample draws U users with replacement. Its mean depends only on how often each distinct row of values is
+drawn, so where there are far fewer distinct rows than users (a rank in a list of M items takes M + 1 values)
+the counts are drawn directly, from a multinomial: the same distribution, in O(samples x distinct rows).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sidrec.metrics.arrays import FloatArray
+from sidrec.metrics.arrays import FloatArray, IntArray
+from sidrec.metrics.ranks import metrics_at_k
 
-_CHUNK_ELEMENTS = 2**21  # resampled users held at once: 16 MB of int64
+_CHUNK_ELEMENTS = 2**21  # resampled users or counts held at once: 16 MB of int64
+_USERS_PER_ROW = 16  # drawing a count costs about as much as drawing this many users
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ def bootstrap_interval(values: FloatArray, *, seed: int, samples: int = 1000) ->
 
     Args:
         values: (U,) one value per user.
-        seed: Of the resampling; equal seeds and U resample the same users.
+        seed: Of the resampling. Equal seed and samples give equal intervals, whatever the order of users.
         samples: Number of resamples.
 
     Raises:
@@ -60,22 +67,34 @@ def bootstrap_intervals(
             f"Metrics that share resampled users must be of the same users, got lengths "
             f"{ {name: np.shape(one) for name, one in values.items()} }."
         )
-    stacked = np.stack([np.asarray(one, dtype=np.float64) for one in values.values()])  # (F, U)
-    if stacked.ndim != 2 or stacked.shape[1] == 0:
-        raise ValueError(
-            f"An interval needs one value for each of at least one user, got shape {stacked.shape[1:]}."
-        )
-    if samples < 1:
-        raise ValueError(f"An interval needs at least one resample, got samples={samples}.")
-    if not np.isfinite(stacked).all():
-        raise ValueError("An interval needs finite values, got NaN or infinity.")
-    means = _resampled_means(stacked, np.random.default_rng(seed), samples)  # (F, samples)
-    low, high = np.percentile(means, (2.5, 97.5), axis=1)  # (F,) each
-    centre = stacked.mean(axis=1)
-    return {
-        name: Interval(float(centre[row]), float(low[row]), float(high[row]))
-        for row, name in enumerate(values)
-    }
+    table = np.stack([np.asarray(one, dtype=np.float64) for one in values.values()], axis=-1)  # (U, F)
+    draws = resampled_means(table, np.random.default_rng(seed), samples)  # (samples, F)
+    return _named_intervals(list(values), table.mean(axis=0), draws)
+
+
+def rank_intervals(
+    ranks: IntArray, ks: Sequence[int], *, seed: int, samples: int = 1000
+) -> dict[str, Interval]:
+    """Give `bootstrap_intervals` of `metrics_at_k` from the distinct ranks alone.
+
+    Args:
+        ranks: (U,) 1-based ranks, 0 for a miss.
+        ks: Depths, each at least 1.
+        seed: Of the resampling; a resample draws the same users for all metrics.
+        samples: Number of resamples.
+
+    Returns:
+        Name to interval, in the order hr, ndcg, mrr for each k.
+
+    Raises:
+        ValueError: As `metrics_at_k` and `bootstrap_interval`.
+    """
+    distinct, counts = np.unique(ranks, return_counts=True)  # (R,) each
+    values = metrics_at_k(distinct, ks)
+    table = np.stack(list(values.values()), axis=-1)  # (R, F)
+    _check_resampling(table, samples)
+    draws = _means_of_counts(table, counts, np.random.default_rng(seed), samples)
+    return _named_intervals(list(values), counts @ table / counts.sum(), draws)
 
 
 def paired_difference(a: FloatArray, b: FloatArray, *, seed: int, samples: int = 1000) -> Interval:
@@ -90,25 +109,72 @@ def paired_difference(a: FloatArray, b: FloatArray, *, seed: int, samples: int =
     Raises:
         ValueError: If the lengths differ, or as `bootstrap_interval`.
     """
-    if np.shape(a) != np.shape(b):
-        raise ValueError(
-            "A paired difference needs the same users in both runs, "
-            f"got values of shapes {np.shape(a)} and {np.shape(b)}."
-        )
-    return bootstrap_interval(np.asarray(a, dtype=np.float64) - b, seed=seed, samples=samples)
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    check_pair(a, b)
+    return bootstrap_interval(a - b, seed=seed, samples=samples)
 
 
-def _resampled_means(values: FloatArray, rng: np.random.Generator, samples: int) -> FloatArray:
-    """Return (F, samples) means of (F, U) values over users drawn with replacement, in bounded memory."""
-    num_users = values.shape[1]
-    chunk = max(1, _CHUNK_ELEMENTS // num_users)
-    means = np.empty((len(values), samples))
-    for start in range(0, samples, chunk):
-        size = min(chunk, samples - start)
+def resampled_means(values: FloatArray, rng: np.random.Generator, samples: int) -> FloatArray:
+    """Return (samples, F) means of (U, F) values over users drawn with replacement, in bounded memory."""
+    _check_resampling(values, samples)
+    num_users = len(values)
+    in_order = values[np.lexsort(values.T)]
+    starts = np.flatnonzero(np.append(True, (in_order[1:] != in_order[:-1]).any(axis=1)))  # (R,)
+    if len(starts) * _USERS_PER_ROW <= num_users:
+        return _means_of_counts(in_order[starts], np.diff(starts, append=num_users), rng, samples)
+    means = np.empty((samples, values.shape[1]))
+    for rows in _chunks(samples, num_users):
+        size = rows.stop - rows.start
         drawn = rng.integers(num_users, size=(size, num_users))
         drawn += np.arange(size)[:, None] * num_users
-        counts = np.bincount(drawn.ravel(), minlength=size * num_users).reshape(
-            size, num_users
-        )  # how often each user
-        means[:, start : start + size] = values @ counts.T.astype(np.float64) / num_users
+        counts = np.bincount(drawn.ravel(), minlength=size * num_users).reshape(size, num_users)
+        means[rows] = counts @ in_order / num_users
     return means
+
+
+def percentile_interval(value: float, draws: FloatArray) -> Interval:
+    """Put the middle 95% of (samples,) draws around a value."""
+    low, high = np.percentile(draws, (2.5, 97.5))
+    return Interval(float(value), float(low), float(high))
+
+
+def check_pair(a: FloatArray, b: FloatArray) -> None:
+    """Refuse values of different users."""
+    if a.shape != b.shape:
+        raise ValueError(
+            "A paired difference needs the same users in both runs, "
+            f"got values of shapes {a.shape} and {b.shape}."
+        )
+
+
+def _means_of_counts(
+    rows: FloatArray, counts: IntArray, rng: np.random.Generator, samples: int
+) -> FloatArray:
+    """Return (samples, F) resampled means of (R, F) rows that (R,) `counts` users have each."""
+    num_users = int(counts.sum())
+    means = np.empty((samples, rows.shape[1]))
+    for chunk in _chunks(samples, len(rows)):
+        drawn = rng.multinomial(num_users, counts / num_users, size=chunk.stop - chunk.start)
+        means[chunk] = drawn @ rows / num_users
+    return means
+
+
+def _chunks(samples: int, row_size: int) -> list[slice]:
+    step = max(1, _CHUNK_ELEMENTS // row_size)
+    return [slice(start, min(start + step, samples)) for start in range(0, samples, step)]
+
+
+def _named_intervals(names: list[str], values: FloatArray, draws: FloatArray) -> dict[str, Interval]:
+    return {name: percentile_interval(values[column], draws[:, column]) for column, name in enumerate(names)}
+
+
+def _check_resampling(values: FloatArray, samples: int) -> None:
+    """Refuse (U, F) values that have no interval."""
+    if values.ndim != 2 or len(values) == 0:
+        raise ValueError(
+            f"An interval needs one value for each of at least one user, got shape {values.shape[:-1]}."
+        )
+    if samples < 1:
+        raise ValueError(f"An interval needs at least one resample, got samples={samples}.")
+    if not np.isfinite(values).all():
+        raise ValueError("An interval needs finite values, got NaN or infinity.")

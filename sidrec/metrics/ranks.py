@@ -12,8 +12,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sidrec.metrics.arrays import PADDING, BoolArray, FloatArray, IntArray
-from sidrec.metrics.lists import refuse_invalid
+from sidrec.metrics.arrays import (
+    INVALID,
+    PADDING,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    check_items,
+    check_marks,
+    for_entries,
+    row_chunks,
+)
 
 DEFAULT_KS = (1, 3, 5, 10, 20)
 
@@ -22,28 +31,32 @@ def target_ranks(items: IntArray, targets: IntArray) -> NDArray[np.int64]:
     """Find the 1-based place of each user's target in their list; 0 where the list lacks it.
 
     Args:
-        items: (U, M) item indices, best first; rows may end in `PADDING`.
+        items: (U, M) item indices, best first; rows may end in `PADDING` and hold `INVALID`.
         targets: (U,) item indices.
 
     Returns:
         (U,) ranks, 0 or 1..M. An item listed twice counts at its first place.
 
     Raises:
-        ValueError: If the shapes do not fit, an index is not an integer, or a target is negative.
-        RuntimeError: If an item follows a padding entry: then no place would be the rank.
+        ValueError: If the shapes do not fit, an index is not an integer, or one is negative that may not be.
+        RuntimeError: If an entry follows a padding entry: then no place would be the rank.
     """
     _check_lists(items, targets)
-    return _first_places(items == targets[:, None])
+    ranks = np.empty(len(items), dtype=np.int64)
+    for rows in row_chunks(*items.shape):
+        ranks[rows] = _first_places(items[rows] == targets[rows, None])
+    return ranks
 
 
 def sid_ranks(items: IntArray, targets: IntArray, sid_of_item: IntArray) -> NDArray[np.int64]:
     """Find the 1-based place of each target's semantic ID among the distinct semantic IDs of the list.
 
     This is the SID-level figure: a list that names any item with the target's SID is a hit, so where SIDs
-    collide it is at least as good as the item-level rank, and not what a customer sees.
+    collide it is at least as good as the item-level rank, and not what a customer sees. An `INVALID` entry
+    counts as a SID that nothing else has.
 
     Args:
-        items: (U, M) item indices, best first; rows may end in `PADDING`.
+        items: (U, M) item indices, best first; rows may end in `PADDING` and hold `INVALID`.
         targets: (U,) item indices.
         sid_of_item: (N,) a number per distinct SID, for instance the inverse of `np.unique(codes, axis=0)`.
 
@@ -51,29 +64,27 @@ def sid_ranks(items: IntArray, targets: IntArray, sid_of_item: IntArray) -> NDAr
         (U,) ranks, 0 where the SID is not in the list.
 
     Raises:
-        ValueError: As `target_ranks`, and if an index is not below N.
+        ValueError: As `target_ranks`, if an index is not below N, or if `sid_of_item` is not one number each.
         RuntimeError: As `target_ranks`.
     """
     _check_lists(items, targets)
     sid_of_item = np.asarray(sid_of_item)
+    if sid_of_item.ndim != 1:
+        raise ValueError(f"Semantic IDs are given as one number per item, got shape {sid_of_item.shape}.")
     num_items = len(sid_of_item)
-    refuse_invalid(items, num_items)
+    check_items(items, num_items)
     if targets.size and targets.max() >= num_items:
         raise ValueError(
             f"Target {targets.max()} is not an item: the catalogue has items 0 to {num_items - 1}."
         )
     _, numbers = np.unique(sid_of_item, return_inverse=True)  # (N,) 0 or more, so that PADDING is no SID
-    sids = np.where(items == PADDING, PADDING, numbers[items])  # (U, M)
-    place = _first_places(sids == numbers[targets][:, None])
-    order = np.argsort(sids, axis=1, kind="stable")
-    in_order = np.take_along_axis(sids, order, axis=1)
-    starts = np.ones_like(in_order, dtype=bool)
-    starts[:, 1:] = in_order[:, 1:] != in_order[:, :-1]
-    is_new = np.empty_like(starts)  # (U, M) bool: the first item of its SID in the list
-    np.put_along_axis(is_new, order, starts, axis=1)
-    distinct_so_far = np.cumsum(is_new, axis=1)
-    ranks = np.take_along_axis(distinct_so_far, np.maximum(place - 1, 0)[:, None], axis=1)[:, 0]
-    return np.where(place > 0, ranks, 0).astype(np.int64)
+    number_of = for_entries(numbers, PADDING)
+    own_numbers = num_items + np.arange(items.shape[1])  # (M,) above those of all SIDs
+    ranks = np.empty(len(items), dtype=np.int64)
+    for rows in row_chunks(*items.shape):
+        sids = np.where(items[rows] == INVALID, own_numbers, number_of[items[rows]])
+        ranks[rows] = _places_among_distinct(sids, numbers[targets[rows]])
+    return ranks
 
 
 def metrics_at_k(ranks: IntArray, ks: Sequence[int] = DEFAULT_KS) -> dict[str, FloatArray]:
@@ -100,15 +111,11 @@ def metrics_at_k(ranks: IntArray, ks: Sequence[int] = DEFAULT_KS) -> dict[str, F
         )
     if not ks or min(ks) < 1:
         raise ValueError(f"Metrics are taken at one or more depths k of at least 1, got {list(ks)}.")
-    places = np.maximum(ranks, 1)  # a miss is masked below
-    values: dict[str, FloatArray] = {}
-    for k in ks:
-        hit = (ranks >= 1) & (ranks <= k)
-        values[f"hr@{k}"] = hit.astype(np.float64)
-        values[f"ndcg@{k}"] = np.where(hit, 1 / np.log2(places + 1.0), 0.0)
-        values[f"mrr@{k}"] = np.where(hit, 1 / places, 0.0)
-    check_metrics(values)
-    return values
+    last = min(max(ks), int(ranks.max(initial=0)))
+    table = _values_of_ranks(np.arange(last + 2), ks)  # any rank beyond `last` is a miss at every k
+    check_metrics(table)
+    rows = np.minimum(ranks, last + 1)
+    return {name: values[rows] for name, values in table.items()}
 
 
 def check_metrics(values: Mapping[str, FloatArray]) -> None:
@@ -143,11 +150,13 @@ def _check_lists(items: IntArray, targets: IntArray) -> None:
         raise ValueError(f"Items and targets are integer indices, got {items.dtype} and {targets.dtype}.")
     if targets.size and targets.min() < 0:
         raise ValueError(f"Targets are item indices of at least 0, got {targets.min()}.")
-    padded = items == PADDING
-    if (padded[:, :-1] & ~padded[:, 1:]).any():
-        raise RuntimeError(
-            "A list has an item after a padding entry, so places in it are no ranks: a fault of ours."
-        )
+    check_marks(items)
+    for rows in row_chunks(*items.shape):
+        padded = items[rows] == PADDING
+        if (padded[:, :-1] & ~padded[:, 1:]).any():
+            raise RuntimeError(
+                "A list has an item after a padding entry, so places in it are no ranks: a fault of ours."
+            )
 
 
 def _first_places(matches: BoolArray) -> NDArray[np.int64]:
@@ -155,6 +164,29 @@ def _first_places(matches: BoolArray) -> NDArray[np.int64]:
     if matches.shape[1] == 0:
         return np.zeros(len(matches), dtype=np.int64)
     return np.where(matches.any(axis=1), matches.argmax(axis=1) + 1, 0).astype(np.int64)
+
+
+def _places_among_distinct(sids: IntArray, targets: IntArray) -> NDArray[np.int64]:
+    """Return the 1-based place of each row's target among the distinct values of (U, M) `sids`, 0 without."""
+    places = _first_places(sids == targets[:, None])
+    hits = np.flatnonzero(places)
+    wanted = targets[hits, None]
+    before = np.arange(sids.shape[1]) < places[hits, None] - 1  # (hits, M)
+    seen = np.sort(np.where(before, sids[hits], wanted), axis=1)  # all values down to the target, in order
+    places[hits] = 1 + np.count_nonzero(seen[:, 1:] != seen[:, :-1], axis=1)
+    return places
+
+
+def _values_of_ranks(ranks: IntArray, ks: Sequence[int]) -> dict[str, FloatArray]:
+    """Compute the metrics of each rank: name -> values of the shape of `ranks`."""
+    places = np.maximum(ranks, 1)  # a miss is masked below
+    values: dict[str, FloatArray] = {}
+    for k in ks:
+        hit = (ranks >= 1) & (ranks <= k)
+        values[f"hr@{k}"] = hit.astype(np.float64)
+        values[f"ndcg@{k}"] = np.where(hit, 1 / np.log2(places + 1.0), 0.0)
+        values[f"mrr@{k}"] = np.where(hit, 1 / places, 0.0)
+    return values
 
 
 def _check_order(

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sidrec.artifacts import read_json
+from sidrec.baselines.config import BaselineName
 from sidrec.catalog import Catalog, read_catalog, split_catalog
 from sidrec.config import Config
-from sidrec.stages.baselines import baselines
-from sidrec.stages.evaluation import evaluate
+from sidrec.stages import sft as sft_stage
+from sidrec.stages import tokenization
+from sidrec.stages.baselines import run_baselines
+from sidrec.stages.evaluation import MODELS, evaluate
 from sidrec.stages.rl import check_rl, rl
+from sidrec.stages.run import load_run
 from sidrec.stages.sft import sft
 from sidrec.stages.tokenization import tokenize
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class ResultRow:
 
 
 def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
-    """Run every stage that is not done yet and return the result table: popularity, SFT, RL.
+    """Run every stage that is not done yet and return the result table: baselines, SFT, RL, controls.
 
     Raises:
         SidrecError: As the stages do; all cheap checks come before the first training.
@@ -38,33 +46,75 @@ def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
     catalog = read_catalog(config.catalog) if catalog is None else catalog
     check_rl(config, catalog, split_catalog(catalog, config.split))
     tokenize(config, catalog=catalog)
-    baselines(config)
+    run_baselines(config)
+    _models(config)
+    for name in config.evaluation.controls:
+        logger.info("control: %s", name)
+        _control(config, name, catalog)
+    return results(config.output)
+
+
+def _models(config: Config) -> None:
     sft(config)
     rl(config)
     evaluate(config)
-    return results(config.output)
+
+
+def _control(config: Config, name: str, catalog: Catalog) -> None:
+    """Run the generative stages once more in `controls/<name>`, with one thing in them made meaningless."""
+    changes: dict[str, Any] = {"output": config.output / "controls" / name}
+    changes["evaluation"] = config.evaluation.model_copy(update={"controls": ()})
+    cache = config.embedding.cache or config.output / "cache"
+    changes["embedding"] = config.embedding.model_copy(update={"cache": cache})
+    if name == "shuffled_targets":
+        changes["rl"] = config.rl.model_copy(update={"shuffle_targets": True, "keep": "rl"})
+    else:
+        source = config.output if name == "shuffled" else None
+        changes["tokenizer"] = config.tokenizer.model_copy(update={"method": name, "source": source})
+    control = config.model_copy(update=changes)
+    tokenization.stage_of(control, catalog).adopt([config.output / "tokenize"], control.to_yaml())
+    tokenize(control, catalog=catalog)
+    sft_stage.stage_of(control, load_run(control)).adopt([config.output / "sft"], control.to_yaml())
+    _models(control)
 
 
 def results(output: Path) -> list[ResultRow]:
     """Read the result table of a run, at a depth that all have; what is not there is left out."""
-    names = ("baselines/popularity", "evaluate/sft", "evaluate/rl")
-    paths = [output / name / "metrics.json" for name in names]
-    found = [read_json(path) for path in paths if path.is_file()]
-    k = min(_depth(metrics) for metrics in found)
-    return [_row(metrics, k) for metrics in found]
+    found = [
+        (label, read_json(directory / "metrics.json")) for label, directory in result_directories(output)
+    ]
+    k = min(_depth(metrics) for _, metrics in found)
+    return [_row(label, metrics, k) for label, metrics in found]
+
+
+def result_directories(output: Path) -> Iterator[tuple[str, Path]]:
+    """Yield label and directory of every finished evaluation of a run: baselines, models, files, controls."""
+    for name in get_args(BaselineName):
+        yield from _finished(name, output / "baselines" / name)
+    others = sorted(path.name for path in (output / "evaluate").glob("*") if path.name not in MODELS)
+    for name in (*MODELS, *others):
+        yield from _finished(name, output / "evaluate" / name)
+    for control in sorted((output / "controls").glob("*")):
+        for name in MODELS:
+            yield from _finished(f"{name}, {control.name}", control / "evaluate" / name)
+
+
+def _finished(label: str, directory: Path) -> Iterator[tuple[str, Path]]:
+    if directory.suffix not in (".partial", ".old") and (directory / "manifest.json").is_file():
+        yield label, directory
 
 
 def _depth(metrics: dict[str, Any]) -> int:
     return int(next(name for name in metrics if name.startswith("coverage@")).partition("@")[2])
 
 
-def _row(metrics: dict[str, Any], k: int) -> ResultRow:
+def _row(label: str, metrics: dict[str, Any], k: int) -> ResultRow:
     def interval(name: str) -> tuple[float, float, float]:
         found = metrics["item_level"][f"{name}@{k}"]
         return found["value"], found["low"], found["high"]
 
     return ResultRow(
-        metrics["model"],
+        label,
         interval("hr"),
         interval("ndcg"),
         k,

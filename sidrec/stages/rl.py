@@ -26,7 +26,7 @@ def rl(config: Config) -> Path:
     """Train on constrained beams and write the better of SFT and RL to `rl/`.
 
     RL is better if the paired interval of its gain in NDCG@10 over all valid users lies above 0;
-    `metrics.json` says which was kept, with the difference.
+    `metrics.json` says which was kept, with the difference. `rl.keep=rl` keeps RL's model all the same.
 
     Returns:
         The stage's directory; untouched if it already holds this result.
@@ -36,12 +36,9 @@ def rl(config: Config) -> Path:
         ConfigError: If a reward is unknown, G exceeds the catalogue, or the trainer's options cannot be used.
     """
     run = load_run(config)
-    source = config.output / "sft"
-    check_semantic_ids(source, run.semantic_ids)
     check_rl(config, run.catalog, run.split)
-    settings = {name: getattr(config, name).model_dump(mode="json") for name in ("rl", "evaluation")}
-    inputs = run.inputs() | {"weights": weights_hash(source)}
-    stage = Stage(config.output / "rl", "rl", settings, inputs, config.seed)
+    stage = stage_of(config, run)
+    source = config.output / "sft"
     if stage.is_done():
         logger.info("rl: done before, nothing to redo")
         return stage.directory
@@ -52,6 +49,22 @@ def rl(config: Config) -> Path:
     shutil.rmtree(directory / "checkpoints", ignore_errors=True)
     stage.finish(config.to_yaml())
     return stage.directory
+
+
+def stage_of(config: Config, run: Run) -> Stage:
+    """Return what this stage is made from and where it lies.
+
+    Raises:
+        ArtifactError: If `sft` has not been run, or on other semantic IDs.
+    """
+    source = config.output / "sft"
+    check_semantic_ids(source, run.semantic_ids)
+    settings = {
+        "rl": config.rl.model_dump(mode="json"),
+        "evaluation": config.evaluation.model_dump(include={"num_beams", "batch_size", "bootstrap_samples"}),
+    }
+    inputs = run.inputs() | {"weights": weights_hash(source)}
+    return Stage(config.output / "rl", "rl", settings, inputs, config.seed)
 
 
 def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
@@ -86,7 +99,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
 
     sid_model = SIDModel.load(source)
     directory = stage.begin()  # only now: what can be wrong until here leaves nothing behind
-    prompts = _prompts(run)
+    prompts = _prompts(run, shuffle_seed=config.seed if config.rl.shuffle_targets else None)
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
     before = judged.ranks()
     trainer = ReReTrainer(
@@ -120,8 +133,11 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     }
 
 
-def _prompts(run: Run) -> Any:
-    """Every train event with a history before it; its target travels with the row as an integer."""
+def _prompts(run: Run, *, shuffle_seed: int | None = None) -> Any:
+    """Every train event with a history before it; its target travels with the row as an integer.
+
+    With a `shuffle_seed` the targets are dealt anew over all rows: the control whose rewards mean nothing.
+    """
     from datasets import Dataset
 
     rows = [
@@ -129,6 +145,10 @@ def _prompts(run: Run) -> Any:
         for history in run.split.train
         for place in range(1, len(history))
     ]
+    if shuffle_seed is not None:
+        targets = [row["target"] for row in rows]
+        for row, other in zip(rows, np.random.default_rng(shuffle_seed).permutation(len(rows)), strict=True):
+            row["target"] = targets[other]
     for number, row in enumerate(rows):
         row["row"] = number
     return Dataset.from_list(rows)
@@ -151,7 +171,8 @@ def _decide(before: np.ndarray, after: np.ndarray, config: Config) -> dict[str, 
             "rl": float(rl_values.mean()),
             "difference": {"value": gain.value, "low": gain.low, "high": gain.high},
         }
-    result["kept"] = "rl" if result["ndcg@10"]["difference"]["low"] > 0 else "sft"
+    is_better = result["ndcg@10"]["difference"]["low"] > 0
+    result["kept"] = "rl" if is_better or config.rl.keep == "rl" else "sft"
     gain_ = result["ndcg@10"]
     logger.info(
         "rl: valid NDCG@10 %.4f after SFT, %.4f after RL, difference %+.4f [%+.4f, %+.4f]: kept %s",

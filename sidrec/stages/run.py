@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sidrec.artifacts import load_semantic_ids, read_manifest, sha256_of_file
 from sidrec.catalog import Catalog, Split, read_catalog, split_catalog
 from sidrec.config import Config
@@ -21,6 +23,8 @@ class Run:
     catalog: Catalog
     split: Split
     semantic_ids: SemanticIDs
+    vectors: np.ndarray | None = None
+    """(N, D) float32 item embeddings of `tokenize`, which diversity is measured by."""
 
     def inputs(self) -> dict[str, str]:
         """Return the hashes that a stage's fingerprint is made of."""
@@ -54,7 +58,8 @@ def load_run(config: Config) -> Run:
                 f"({named[:8]}). Set another output, or rerun: sidrec tokenize"
             )
     semantic_ids = load_semantic_ids(output / "tokenize")
-    return Run(output, catalog, split_catalog(catalog, config.split), semantic_ids)
+    vectors = np.load(output / "tokenize" / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+    return Run(output, catalog, split_catalog(catalog, config.split), semantic_ids, vectors)
 
 
 def check_semantic_ids(directory: Path, semantic_ids: SemanticIDs) -> None:

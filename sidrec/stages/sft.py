@@ -30,11 +30,7 @@ def sft(config: Config) -> Path:
         ConfigError: If the model or the trainer's options cannot be used.
     """
     run = load_run(config)
-    settings = {
-        name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "sft", "split")
-    }
-    settings["num_beams"] = config.evaluation.num_beams
-    stage = Stage(config.output / "sft", "sft", settings, run.inputs(), config.seed)
+    stage = stage_of(config, run)
     if stage.is_done():
         logger.info("sft: done before, nothing to redo")
         return stage.directory
@@ -45,6 +41,15 @@ def sft(config: Config) -> Path:
     shutil.rmtree(directory / "checkpoints", ignore_errors=True)
     stage.finish(config.to_yaml())
     return stage.directory
+
+
+def stage_of(config: Config, run: Run) -> Stage:
+    """Return what this stage is made from and where it lies."""
+    settings = {
+        name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "sft", "split")
+    }
+    settings["num_beams"] = config.evaluation.num_beams
+    return Stage(config.output / "sft", "sft", settings, run.inputs(), config.seed)
 
 
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:

@@ -44,17 +44,7 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
     _check_output(config.output)
     catalog = read_catalog(config.catalog) if catalog is None else catalog
     _check_code_space(config, catalog.num_items)
-    inputs = {"catalog": catalog.sha256}
-    if config.embedding.path is not None and config.embedding.path.is_file():
-        inputs["vectors"] = sha256_of_file(config.embedding.path)
-    settings = {
-        "embedding": config.embedding.model_dump(mode="json", exclude={"cache"}),
-        "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"seed", "source"}),
-    }
-    source = _read_source(config, catalog)
-    if source is not None:
-        inputs["source"] = source.sha256
-    stage = Stage(config.output / "tokenize", "tokenize", settings, inputs, seed_of_tokenizer(config))
+    stage = stage_of(config, catalog)
     logger.info("%s", catalog.describe())
     if stage.is_done():
         if not _holds(config.output / "catalog", catalog):  # tokenizing another one was interrupted
@@ -71,7 +61,7 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
         )
     directory = stage.begin()
     np.save(directory / "embeddings.npy", vectors, allow_pickle=False)
-    semantic_ids, metrics = _make_semantic_ids(config, catalog, vectors, source, directory)
+    semantic_ids, metrics = _make_semantic_ids(config, catalog, vectors, directory)
     semantic_ids.save(directory / "semantic_ids.parquet")
     semantic_ids.write_index(directory / "index.json")
     write_json(directory / "metrics.json", metrics)
@@ -79,6 +69,26 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
     stage.finish(config.to_yaml())
     _report(metrics)
     return stage.directory
+
+
+def stage_of(config: Config, catalog: Catalog) -> Stage:
+    """Return what this stage is made from and where it lies.
+
+    Raises:
+        ArtifactError: If `tokenizer.source` holds no semantic IDs.
+        ConfigError: If they are of other items.
+    """
+    inputs = {"catalog": catalog.sha256}
+    if config.embedding.path is not None and config.embedding.path.is_file():
+        inputs["vectors"] = sha256_of_file(config.embedding.path)
+    source = _read_source(config, catalog)
+    if source is not None:
+        inputs["source"] = source.sha256
+    settings = {
+        "embedding": config.embedding.model_dump(mode="json", exclude={"cache"}),
+        "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"seed", "source"}),
+    }
+    return Stage(config.output / "tokenize", "tokenize", settings, inputs, seed_of_tokenizer(config))
 
 
 def _check_output(output: Path) -> None:
@@ -117,9 +127,10 @@ def _read_source(config: Config, catalog: Catalog) -> SemanticIDs | None:
 
 
 def _make_semantic_ids(
-    config: Config, catalog: Catalog, vectors: np.ndarray, source: SemanticIDs | None, directory: Path
+    config: Config, catalog: Catalog, vectors: np.ndarray, directory: Path
 ) -> tuple[SemanticIDs, dict[str, Any]]:
     """Make the table that `tokenizer.method` asks for, and the stage's metrics."""
+    source = _read_source(config, catalog)
     item_ids = catalog.items["item_id"].tolist()
     sizes, method, seed = config.tokenizer.codebook_sizes, config.tokenizer.method, seed_of_tokenizer(config)
     facts: dict[str, Any] = {}
