@@ -131,10 +131,10 @@ class Stage:
         if donor is None:
             return False
         shutil.rmtree(self.partial, ignore_errors=True)
-        shutil.copytree(donor, self.partial, copy_function=_link)
-        settings = self.partial / "config.yaml"
-        settings.unlink(missing_ok=True)  # first, since it may be a link
-        settings.write_text(config_yaml, encoding="utf-8")
+        ours = shutil.ignore_patterns("config.yaml", "manifest.json")
+        shutil.copytree(donor, self.partial, copy_function=_link, ignore=ours)
+        (self.partial / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        _link(str(donor / "manifest.json"), str(self.partial / "manifest.json"))  # last: now it is whole
         self._swap()
         return True
 

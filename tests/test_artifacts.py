@@ -224,6 +224,71 @@ def test_an_old_result_whose_successor_is_lost_comes_back(tmp_path):
     assert names_in(tmp_path) == ["sft"]
 
 
+def test_a_result_of_another_run_is_taken_over_with_a_config_of_its_own(tmp_path):
+    donor = finished(tmp_path / "a")
+    stage = make_stage(tmp_path / "b")
+    assert stage.adopt([tmp_path / "nowhere", donor.directory], "seed: 0\noutput: b\n")
+    assert stage.is_done()
+    assert (stage.directory / "weights.txt").read_text() == "abc"
+    assert (stage.directory / "config.yaml").read_text() == "seed: 0\noutput: b\n"
+    assert (donor.directory / "config.yaml").read_text() == "seed: 0\n"
+    assert check_outputs(stage.directory) == []
+    assert names_in(tmp_path / "b") == ["sft"]
+
+
+def test_what_was_made_from_something_else_is_not_taken_over(tmp_path):
+    donor = finished(tmp_path / "a", seed=1)
+    assert not make_stage(tmp_path / "b").adopt([donor.directory], "")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_stage_that_is_done_takes_over_nothing(tmp_path):
+    donor, stage = finished(tmp_path / "a"), finished(tmp_path / "b", "mine")
+    assert stage.adopt([donor.directory], "")
+    assert (stage.directory / "weights.txt").read_text() == "mine"
+
+
+def test_what_is_taken_over_is_not_changed_by_a_later_result(tmp_path):
+    donor = finished(tmp_path / "a")
+    assert make_stage(tmp_path / "b").adopt([donor.directory], "")
+    finished(tmp_path / "b", "other", seed=1)
+    assert (donor.directory / "weights.txt").read_text() == "abc"
+    assert check_outputs(donor.directory) == []
+
+
+def test_files_are_copied_where_the_file_system_has_no_links(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError("links are not supported")
+
+    donor = finished(tmp_path / "a")
+    monkeypatch.setattr(os, "link", no_links)
+    stage = make_stage(tmp_path / "b")
+    assert stage.adopt([donor.directory], "")
+    assert check_outputs(stage.directory) == []
+
+
+@pytest.mark.parametrize("killed_at", range(3))  # two files and the manifest
+def test_killed_while_taking_over_it_is_not_taken_for_whole(tmp_path, monkeypatch, killed_at):
+    donor = finished(tmp_path / "a")
+    (donor.directory / "more.txt").write_text("x")
+    links = []
+
+    def dies(source, target):
+        if len(links) == killed_at:
+            raise Killed
+        links.append(target)
+        shutil.copy2(source, target)
+
+    stage = make_stage(tmp_path / "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", dies)
+        with pytest.raises(Killed):
+            stage.adopt([donor.directory], "")
+    assert not make_stage(tmp_path / "b").is_done()
+    assert make_stage(tmp_path / "b").adopt([donor.directory], "")
+    assert {"more.txt", "weights.txt"} <= set(names_in(stage.directory))
+
+
 def test_the_manifest_says_what_the_stage_was_made_from(tmp_path):
     stage = finished(tmp_path, seed=7)
     manifest = read_manifest(tmp_path / "sft")
