@@ -59,9 +59,9 @@ def _baseline(config: Config, run: Run, name: BaselineName) -> Path:
         "split": config.split.model_dump(),
         "baseline": _section(config, name),
     }
-    stage = Stage(config.output / "baselines" / name, "baselines", settings, inputs, config.seed)
     if name in SEQUENTIAL:
         train_sequential(config, run, name)
+    stage = Stage(config.output / "baselines" / name, "baselines", settings, inputs, config.seed)
     if stage.is_done():
         logger.info("baselines: %s: done before, nothing to redo", name)
         return stage.directory
