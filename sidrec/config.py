@@ -6,50 +6,25 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from sidrec.baselines.config import BaselinesConfig
 from sidrec.catalog.config import CatalogConfig, SplitConfig
 from sidrec.embedding import EmbeddingConfig
 from sidrec.errors import ConfigError, nearest
-from sidrec.section import Section
+from sidrec.sections import (
+    EvaluationConfig,
+    ModelConfig,
+    PromptConfig,
+    RLConfig,
+    Section,
+    SFTConfig,
+    TokenizerConfig,
+)
 
-Normalization = Literal["vocabulary", "level", "catalog"]
-TRAINER_OF_OURS = {
-    "output_dir",
-    "seed",
-    "data_seed",
-    "eval_strategy",
-    "save_strategy",
-    "metric_for_best_model",
-}
-# Fields of GRPOConfig that `rl` has options of its own for, or that would change nothing: sidrec draws and
-# rewards the rollouts itself.
-ROLLOUTS_OF_OURS = {
-    "chat_template_kwargs",
-    "generation_batch_size",
-    "generation_kwargs",
-    "log_completions",
-    "mask_truncated_completions",
-    "max_completion_length",
-    "min_p",
-    "multi_objective_aggregation",
-    "num_generations",
-    "num_generations_eval",
-    "per_device_train_batch_size",
-    "repetition_penalty",
-    "reward_weights",
-    "scale_rewards",
-    "shuffle_dataset",
-    "steps_per_generation",
-    "temperature",
-    "top_k",
-    "top_p",
-    "use_vllm",
-}
 SCIENTIFIC = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 
 
@@ -63,160 +38,6 @@ class _Dumper(yaml.SafeDumper):
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", SCIENTIFIC, list("-+.0123456789"))
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", SCIENTIFIC, list("-+.0123456789"))
-
-
-class TokenizerConfig(Section):
-    """How item vectors become semantic IDs."""
-
-    method: Literal["rqvae", "shuffled", "random"] = Field(
-        "rqvae",
-        description="rqvae: residual-quantized VAE; two controls: shuffled: the same codes, dealt to other "
-        "items; random: codes drawn without looking at the items.",
-    )
-    source: Path | None = Field(
-        None,
-        description="With method shuffled: the run whose semantic IDs are dealt anew. Absent: those that "
-        "rqvae gives here.",
-    )
-    seed: int | None = Field(
-        None,
-        ge=0,
-        description="Of the tokenizer alone; absent: the run's. Set, runs of several seeds share their IDs.",
-    )
-    codebook_sizes: tuple[int, ...] = Field(
-        (256, 256, 256), description="K per level, first level first (TIGER: 256)."
-    )
-    latent_dim: int = Field(32, ge=1, description="Length of a code vector (TIGER: 32).")
-    hidden_dims: tuple[int, ...] = Field((256, 128), description="Widths of the encoder's hidden layers.")
-    epochs: int = Field(200, ge=1, description="Passes over the item vectors.")
-    batch_size: int = Field(1024, ge=1, description="Items per step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Of AdamW.")
-    weight_decay: float = Field(1e-4, ge=0, description="Of AdamW.")
-    commitment_weight: float = Field(
-        0.25, ge=0, description="Pull of latents towards their code (VQ-VAE: 0.25)."
-    )
-    dead_code_epochs: int = Field(5, ge=1, description="Epochs unused after which a code is revived.")
-
-    @model_validator(mode="after")
-    def _sizes_are_positive(self) -> TokenizerConfig:
-        if not self.codebook_sizes or min(self.codebook_sizes) < 1:
-            raise ValueError("codebook_sizes needs at least one level of at least one code")
-        if self.source is not None and self.method != "shuffled":
-            raise ValueError(
-                f"tokenizer.source is read by tokenizer.method=shuffled only, not by {self.method}"
-            )
-        return self
-
-
-class ModelConfig(Section):
-    """The language model: a preset trained from scratch, or a model of your own."""
-
-    preset: Literal["tiny", "small", "base"] = Field(
-        "tiny", description="Qwen3 shape of about 1M, 6M or 30M parameters."
-    )
-    path: str | None = Field(None, description="Directory or hub name of a causal LM; replaces the preset.")
-    text_vocabulary_size: int = Field(
-        1000, ge=259, description="BPE tokens a preset learns from the item texts."
-    )
-
-
-class PromptConfig(Section):
-    """How histories and titles are put to the model."""
-
-    template: Literal["compact", "instruct"] | None = Field(
-        None,
-        description="compact: SIDs only (default of presets); instruct: words (default with model.path).",
-    )
-    max_history: int = Field(20, ge=1, description="Newest items of a history that the model sees.")
-    max_title_tokens: int = Field(24, ge=1, description="Tokens of a title that the model sees or writes.")
-
-
-class SFTConfig(Section):
-    """Supervised alignment of the language model with semantic IDs."""
-
-    loss: Normalization | None = Field(
-        None,
-        description="What SID positions are normalized over; default catalog for presets, else vocabulary.",
-    )
-    alignment: bool = Field(
-        True, description="Also train title -> SID and SID -> title, a row each per item."
-    )
-    epochs: float = Field(30, gt=0, description="Most passes over the rows; early stopping may end before.")
-    batch_size: int = Field(128, ge=1, description="Rows per optimizer step.")
-    learning_rate: float = Field(
-        2e-3, gt=0, description="Peak rate of AdamW; 3e-4 or less for pretrained models."
-    )
-    weight_decay: float = Field(0.01, ge=0, description="Of AdamW.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="On embeddings and the outputs of attention and MLP.")
-    patience: int = Field(5, ge=1, description="Evaluations without a better NDCG@10 before training stops.")
-    evaluations: int = Field(15, ge=1, description="How often valid NDCG@10 is measured during all epochs.")
-    validation_users: int = Field(
-        1000, ge=1, description="Users of the fixed sample that is evaluated on valid."
-    )
-    trainer: dict[str, Any] = Field(
-        default_factory=dict, description="transformers.TrainingArguments, as they are."
-    )
-
-    @field_validator("trainer")
-    @classmethod
-    def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
-        return _check_trainer(trainer, TRAINER_OF_OURS)
-
-
-class RLConfig(Section):
-    """ReRe: reinforcement learning on constrained beams."""
-
-    num_generations: int = Field(16, ge=2, description="G rollouts per prompt (ReRe: 16).")
-    prompts_per_step: int = Field(64, ge=1, description="Prompts of one optimizer step.")
-    steps: int = Field(200, ge=1, description="Optimizer steps.")
-    learning_rate: float = Field(
-        2e-4, gt=0, description="Peak rate of AdamW; 1e-5 or less for pretrained models."
-    )
-    beta: float = Field(0.04, ge=0, description="Weight of the KL term to the SFT model.")
-    rewards: dict[str, float] = Field(
-        default_factory=lambda: {"rule": 1.0, "ranking": 1.0}, description="Reward name -> weight."
-    )
-    keep: Literal["better", "rl"] = Field(
-        "better",
-        description="What rl/ holds in the end: better: RL's model where valid shows a gain, else SFT's; rl: "
-        "RL's, whatever valid says.",
-    )
-    shuffle_targets: bool = Field(
-        False, description="A control: every prompt is rewarded for the target of another one."
-    )
-    evaluations: int = Field(5, ge=1, description="How often valid NDCG@10 is measured.")
-    validation_users: int = Field(
-        2000, ge=1, description="Users of the fixed sample that is evaluated on valid."
-    )
-    trainer: dict[str, Any] = Field(default_factory=dict, description="trl.GRPOConfig, as they are.")
-
-    @field_validator("trainer")
-    @classmethod
-    def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
-        return _check_trainer(trainer, TRAINER_OF_OURS | ROLLOUTS_OF_OURS)
-
-
-class EvaluationConfig(Section):
-    """Full-ranking evaluation."""
-
-    num_beams: int = Field(
-        20, ge=1, description="Beams of the constrained search; metrics reach to this depth."
-    )
-    batch_size: int = Field(256, ge=1, description="Users decoded at once.")
-    bootstrap_samples: int = Field(1000, ge=1, description="Resamples of the users behind every interval.")
-    ranking: Literal["beam", "exact"] = Field(
-        "beam",
-        description="How a generative model ranks: beam: constrained beam search; exact: every item's score, "
-        "dearer, to see what the beam loses.",
-    )
-    exclude_history: bool = Field(
-        False, description="Leave items of a user's history out of the lists, of every model alike."
-    )
-    controls: tuple[Literal["shuffled", "random", "shuffled_targets"], ...] = Field(
-        (),
-        description="What `sidrec run` also trains, under controls/: shuffled or random semantic IDs in "
-        "place of ours, RL with shuffled targets.",
-    )
 
 
 class Config(Section):
@@ -349,10 +170,3 @@ def _anywhere(name: str) -> str:
     }
     close = difflib.get_close_matches(name, paths, n=1, cutoff=0.75)
     return f' Did you mean "{paths[close[0]]}"?' if close else ""
-
-
-def _check_trainer(trainer: dict[str, Any], ours: set[str]) -> dict[str, Any]:
-    taken = sorted(ours & set(trainer))
-    if taken:
-        raise ValueError(f"{', '.join(taken)} is set by sidrec; use the options of the section instead")
-    return trainer

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from sidrec.errors import ArtifactError, CatalogError, ConfigError
-from sidrec.section import Section
+from sidrec.sections import Section
 
 Progress = Callable[[int, int], None]
 _TEXTS_PER_PROGRESS = 8  # batches between two calls of `progress`

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from sidrec.config import ModelConfig
+    from sidrec.sections import ModelConfig
 
 # Qwen3 shapes: (hidden, layers, heads, MLP). tiny has about 1M parameters with a text vocabulary of 1,000.
 PRESETS = {"tiny": (128, 3, 4, 384), "small": (256, 6, 4, 768), "base": (512, 8, 8, 1536)}

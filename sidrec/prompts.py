@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sidrec.artifacts import read_json, write_json
-from sidrec.config import Normalization
+from sidrec.sections import Normalization
 from sidrec.vocabulary import SIDVocabulary
 from tokenizer.semantic_ids import sid_token
 

@@ -20,7 +20,7 @@ from sidrec.trie import Children, SIDTrie
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from sidrec.config import Normalization
+    from sidrec.sections import Normalization
 
 
 def require_full_attention(model: PreTrainedModel) -> None:

@@ -13,9 +13,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sidrec.config import ModelConfig
 from sidrec.models import make_model
 from sidrec.scoring import SIDScorer
+from sidrec.sections import ModelConfig
 from sidrec.trie import SIDTrie
 
 KINDS = ["qwen2", "qwen3", "llama"]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sidrec.config import Config, TokenizerConfig, load_config
+from sidrec.config import Config, load_config
 from sidrec.errors import ConfigError
+from sidrec.sections import TokenizerConfig
 
 
 def read(tmp_path: Path, text: str, *overrides: str) -> Config:

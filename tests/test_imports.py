@@ -33,7 +33,7 @@ FLOORS = """
     config
     catalog embedding baselines.config
     vocabulary trie rewards metrics artifacts
-    errors progress section
+    errors progress sections
 """
 FLOOR_OF = {
     f"sidrec.{name}": height

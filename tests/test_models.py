@@ -7,9 +7,9 @@ import torch
 from models import KINDS, TEXTS, small_model, text_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
-from sidrec.config import ModelConfig
 from sidrec.errors import ConfigError
 from sidrec.models import make_model
+from sidrec.sections import ModelConfig
 from sidrec.vocabulary import SIDVocabulary
 
 SIZES = (4, 3)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sidrec.section import Section
+from sidrec.sections import Section
 
 BaselineName = Literal[
     "popularity",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sidrec.section import Section
+from sidrec.sections import Section
 
 
 class CatalogConfig(Section):
