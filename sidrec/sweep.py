@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -61,6 +62,12 @@ class Cell:
     def name(self) -> str:
         """Path of the run below the sweep's directory."""
         return "/".join(filter(None, [self.group, f"seed={self.config.seed}"]))
+
+    @property
+    def title(self) -> str:
+        """The group as tables show it: the last part of each key, and the value."""
+        parts = (part.partition("=") for part in self.group.split("/") if part)
+        return ",".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in parts)
 
 
 @dataclass(frozen=True)
@@ -271,17 +278,21 @@ def compare_groups(cells: Sequence[Cell], failures: Sequence[Failure]) -> Compar
     found: dict[tuple[str, str], list[Path]] = {}
     for cell in cells:
         for label, directory in result_directories(cell.config.output) if cell.name not in failed else ():
-            found.setdefault((label, cell.group), []).append(directory)
+            found.setdefault((label, cell.title), []).append(directory)
     named: dict[str, list[Path]] = {}
-    seen: set[tuple[str, tuple[float, ...]]] = set()
-    for (label, group), directories in found.items():
-        ndcg = [read_json(each / "metrics.json")["item_level"]["ndcg@1"]["value"] for each in directories]
+    for (label, title), directories in found.items():
+        first = next(earlier for (name, _), earlier in found.items() if name == label)
         is_baseline = directories[0].parent.name == "baselines"
-        if not (is_baseline and (label, tuple(ndcg)) in seen):
-            named[f"{group} {label}".strip() if not is_baseline else label] = directories
-        seen.add((label, tuple(ndcg)))
+        if is_baseline and directories is not first and _figures(directories) == _figures(first):
+            continue
+        is_plain = is_baseline and directories is first
+        named[label if is_plain else f"{title} {label}".strip()] = directories
     if len(named) < 2:
         return None
     order = sorted(named, key=lambda name: (name != "sasrec", list(named).index(name)))
     arguments = [",".join(map(str, named[name])) for name in order]
     return compare(arguments, names=order, samples=max(2000, 40 * len(order)))
+
+
+def _figures(directories: Sequence[Path]) -> list[Any]:
+    return [read_json(directory / "metrics.json")["item_level"] for directory in directories]

@@ -207,7 +207,7 @@ def test_the_command_prints_a_table_and_leaves_a_csv(
     path = toy.write(tmp_path, **CHEAP)
     ended = command("sweep", path, "--seeds", "0,1", "--grid", "tokenizer.method=rqvae,random", "--jobs", "2")
     assert ended.status == 0, ended.err
-    assert "tokenizer.method=random" in ended.out
+    assert "method=random rl" in ended.out
     table = pd.read_csv(tmp_path / "run-sweep" / "results.csv")
     assert len(table) == 4 * 4  # runs x (popularity, sasrec, sft, rl)
     assert sys.executable  # the runs were processes of this Python
@@ -233,7 +233,7 @@ def test_groups_are_compared_over_their_seeds_with_sasrec_first(swept: tuple[lis
     cells, _ = swept
     found = compare_groups(cells, [])
     assert found is not None
-    groups = ["rl.learning_rate=1e-4", "rl.learning_rate=1e-3"]
+    groups = ["learning_rate=1e-4", "learning_rate=1e-3"]
     names = [group.label for group in found.groups]
     assert names[:2] == ["sasrec", "popularity"]  # once each: the grid does not touch them
     assert sorted(names[2:]) == sorted(f"{group} {model}" for group in groups for model in ("sft", "rl"))
@@ -245,5 +245,5 @@ def test_a_failed_run_is_no_part_of_the_comparison(swept: tuple[list[Cell], Here
     found = compare_groups(cells, [Failure(cells[0].name, "rl", "told to")])
     assert found is not None
     seeds = {group.label: [result.seed for result in group.results] for group in found.groups}
-    assert seeds[f"{cells[0].group} rl"] == [1]
-    assert seeds[f"{cells[2].group} rl"] == [0, 1]
+    assert seeds[f"{cells[0].title} rl"] == [1]
+    assert seeds[f"{cells[2].title} rl"] == [0, 1]
