@@ -82,10 +82,10 @@ class TextKNNConfig(Searched):
 class SequentialConfig(Searched):
     """A network over the sequence of items, scored by the dot product with item vectors."""
 
-    hidden_dim: int = Field(64, ge=2, description="Width of item vectors and states.")
+    hidden_dim: int = Field(128, ge=2, description="Width of item vectors and states.")
     num_layers: int = Field(2, ge=1, description="Blocks of the network.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="On inputs and inside the blocks.")
-    learning_rate: float = Field(1e-3, gt=0, description="Of AdamW.")
+    dropout: float = Field(0.5, ge=0, lt=1, description="On inputs and inside the blocks.")
+    learning_rate: float = Field(2e-3, gt=0, description="Of AdamW.")
     weight_decay: float = Field(0.0, ge=0, description="Of AdamW.")
     batch_size: int = Field(128, ge=1, description="Users per step.")
     max_history: int = Field(50, ge=1, description="Newest items of a history that are read.")
@@ -96,6 +96,7 @@ class SequentialConfig(Searched):
 class GRU4RecConfig(SequentialConfig):
     """A recurrent network over the sequence (arXiv:1511.06939), with a softmax over all items."""
 
+    num_layers: int = Field(1, ge=1, description="Layers of the recurrent network.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Of the softmax.")
 
 

@@ -14,7 +14,8 @@ class SASRec(SequentialModel):
     """Causal self-attention over item vectors; the input and output vectors of an item are the same.
 
     Blocks are normalized before each part and widen fourfold with GELU, which trains better than the paper's
-    own. Positions are counted from the oldest item that is read. The weights depend on `seed` alone; torch's
+    own. Positions are counted back from the newest item, as in the paper, whose rows are padded on the left:
+    a state depends on no later item, but on how many there are. The weights depend on `seed` alone; torch's
     global random state is neither read nor moved.
 
     Source: arXiv:1808.09781.
@@ -44,7 +45,11 @@ class SASRec(SequentialModel):
                 f"This SASRec reads histories of up to {num_positions} items, got {items.shape[1]}. "
                 "Give the newest ones only, or train with a larger max_history."
             )
-        positions = self.position_embedding.weight[: items.shape[1]]  # (T, d)
+        lengths = (items != self.padding).sum(dim=1, keepdim=True)  # (B, 1)
+        items_after = (
+            lengths - 1 - torch.arange(items.shape[1], device=items.device)
+        )  # (B, T), negative at padding
+        positions = self.position_embedding(items_after.clamp(min=0))  # (B, T, d)
         return self.norm(self.blocks(self.dropout(self.embed(items) + positions)))
 
 
