@@ -46,9 +46,8 @@ class SASRec(SequentialModel):
                 "Give the newest ones only, or train with a larger max_history."
             )
         lengths = (items != self.padding).sum(dim=1, keepdim=True)  # (B, 1)
-        items_after = (
-            lengths - 1 - torch.arange(items.shape[1], device=items.device)
-        )  # (B, T), negative at padding
+        places = torch.arange(items.shape[1], device=items.device)
+        items_after = lengths - 1 - places  # (B, T), negative at padding
         positions = self.position_embedding(items_after.clamp(min=0))  # (B, T, d)
         return self.norm(self.blocks(self.dropout(self.embed(items) + positions)))
 
