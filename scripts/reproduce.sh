@@ -17,6 +17,4 @@ sweep --seeds $seeds --grid tokenizer.method=rqvae,shuffled,random
 sweep --seeds $seeds --grid rl.shuffle_targets=true --grid rl.keep=rl 'baselines.models=[]'
 # The same models, with the items of the history left out of every list.
 sweep --seeds $seeds --grid evaluation.exclude_history=true
-# Every item scored, to see what the beam loses.
-sweep --seeds 0 --grid evaluation.ranking=exact 'baselines.models=[]'
 "$bin/python" scripts/write_results.py "$name" "$runs"
