@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from sidrec.attention import AttentionKind, sharing_problem
 from sidrec.errors import ArtifactError, ConfigError
 from sidrec.trie import Children, SIDTrie
 
@@ -22,32 +23,8 @@ if TYPE_CHECKING:
 
     from sidrec.sections import Normalization
 
-
-def require_full_attention(model: PreTrainedModel) -> None:
-    """Refuse models whose layers a 4-D attention mask would make silently wrong.
-
-    Raises:
-        ConfigError: If a layer is anything but full attention, or attention runs through a kernel without 4-D
-            masks.
-    """
-    config = model.config.get_text_config()
-    layer_types = getattr(config, "layer_types", None)
-    if layer_types is None:
-        window = getattr(config, "sliding_window", None)
-        layer_types = ["sliding_attention" if window is not None else "full_attention"]
-    other = sorted(set(layer_types) - {"full_attention"})
-    if other:
-        raise ConfigError(
-            f"{type(model).__name__} has layers of type {', '.join(other)}; sidrec shares one prompt between "
-            "beams only in models whose layers are all full_attention. Choose such a model (Qwen2, Qwen3, "
-            "Llama, ...)."
-        )
-    implementation = getattr(config, "_attn_implementation", "sdpa")
-    if implementation not in ("sdpa", "eager"):
-        raise ConfigError(
-            f"Attention implementation {implementation!r} takes no 4-D mask. Load the model with "
-            'attn_implementation="sdpa" or "eager".'
-        )
+LOGITS = 2**24
+"""Logits of the whole vocabulary that are held at once where no gradient is needed: 64 MiB."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +33,7 @@ class ChildScores:
 
     children: Children
     log_probs: Tensor  # (..., C)
+    logits: Tensor | None = None  # (..., K): of the codes of the level
 
     def pick(self, codes: Tensor) -> Tensor:
         """Return the log-probabilities of `codes` (...), broadcast against the states; -inf if forbidden."""
@@ -74,65 +52,120 @@ class SIDScorer:
     """Score codes after hidden states with the output layer of a causal language model.
 
     Holds no weights of its own: gradients flow into the model's output layer.
+
+    Attributes:
+        head: The model's output layer.
+        token_ids: Level by level, (K,) token ids of its codes.
+        attention: How the model attends.
+        shares_prompts: Whether one prompt can be read once for many continuations; if not, `why_not` says
+            why.
     """
 
     def __init__(
-        self, model: PreTrainedModel, token_ids: list[list[int]], trie: SIDTrie, normalization: Normalization
+        self,
+        model: PreTrainedModel,
+        token_ids: list[list[int]] | None,
+        trie: SIDTrie,
+        normalization: Normalization,
     ) -> None:
-        """Check that the model can be scored so, once, before anything is decoded.
+        """Find out what the model can do, once, before anything is decoded.
 
         Args:
-            model: A causal LM with full attention whose logits are a linear map of its last hidden state.
-            token_ids: Level by level, the token id of every code.
+            model: A causal LM.
+            token_ids: Level by level, the token id of every code; None: the trie's codes are token ids.
             trie: The catalogue's SIDs.
             normalization: What the log-probabilities of a step sum to one over.
 
         Raises:
-            ArtifactError: If the vocabulary lacks a SID token or levels differ.
-            ConfigError: If logits are more than a linear map, or attention cannot share a prompt.
+            ArtifactError: If the vocabulary lacks a SID token.
+            ValueError: If levels differ, or a code has no token.
         """
-        require_full_attention(model)
         self.model, self.trie, self.normalization = model, trie, normalization
         self.head: nn.Linear = model.get_output_embeddings()
-        if len(token_ids) != trie.num_levels:
+        device = self.head.weight.device
+        if token_ids is None:
+            self.token_ids = [trie.codes_at(level).unique().to(device) for level in range(trie.num_levels)]
+        else:
+            self.token_ids = [torch.tensor(ids, device=device) for ids in token_ids]
+        if len(self.token_ids) != trie.num_levels:
             raise ValueError(
-                f"The vocabulary has {len(token_ids)} levels of SID tokens, the trie {trie.num_levels}."
+                f"The vocabulary has {len(self.token_ids)} levels of SID tokens, the trie {trie.num_levels}."
             )
-        largest = max(max(ids) for ids in token_ids)
+        largest = max(int(ids.max()) for ids in self.token_ids)
         if largest >= self.head.weight.shape[0]:
             raise ArtifactError(
                 f"The model's vocabulary has {self.head.weight.shape[0]} entries, but a SID token has id "
                 f"{largest}: it was not trained on these semantic IDs. Rerun: sidrec sft"
             )
-        device = self.head.weight.device
-        self.token_ids = [torch.tensor(ids, device=device) for ids in token_ids]
-        self._check_logits_are_linear()
+        self._columns, self._tokens = self._by_state(codes_are_tokens=token_ids is None)
+        self._soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+        self.attention = AttentionKind.of(model)
+        self._problem = self._logits_problem()
+        self.why_not = self._problem or sharing_problem(model, self.attention, self.token_ids[0][:1].item())
+        self.shares_prompts = self.why_not is None
+
+    def _by_state(self, *, codes_are_tokens: bool) -> tuple[Tensor, Tensor]:
+        """For each state of the trie, the code that leads to it: its place in its level, and its token."""
+        columns = [torch.zeros(1, dtype=torch.int32)]
+        tokens = [torch.zeros(1, dtype=torch.int32)]
+        for level, ids in enumerate(self.token_ids):
+            codes = self.trie.codes_at(level).to(ids.device)
+            column = torch.searchsorted(ids, codes.long()) if codes_are_tokens else codes.long()
+            if int(column.max()) >= len(ids):
+                raise ValueError(
+                    f"The trie has code {int(column.max())} at level {level}, the vocabulary {len(ids)} "
+                    "codes."
+                )
+            columns.append(column.int())
+            tokens.append(ids[column].int())
+        device = self.trie.device
+        return torch.cat([c.to(device) for c in columns]), torch.cat([c.to(device) for c in tokens])
 
     @torch.no_grad()
-    def _check_logits_are_linear(self) -> None:
-        """Compare one step with the model's own logits.
-
-        Soft caps and scales of some architectures show here.
-        """
+    def _logits_problem(self) -> str | None:
+        """Compare one step with the model's own logits: scales of some architectures show here."""
         was_training = self.model.training
         self.model.eval()
         ids = self.token_ids[0][:1].unsqueeze(0)
-        output = self.model(input_ids=ids, output_hidden_states=False)
-        ours = self.head(self.hidden(input_ids=ids))
+        theirs = self.model(input_ids=ids).logits.float()
+        ours = self._capped(self.head(self.hidden(input_ids=ids)))
         self.model.train(was_training)
-        # A soft cap is hardly seen while logits are small, so it is asked for by name as well.
-        capped = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None) is not None
         # NaN weights pass here, and the search says so.
-        theirs, ours = output.logits.float(), ours.float()
-        if capped or not torch.allclose(theirs, ours, atol=1e-2, rtol=1e-2, equal_nan=True):
+        if torch.allclose(theirs, ours, atol=1e-2, rtol=1e-2, equal_nan=True):
+            return None
+        return "does more to its logits than its output layer (a scale)"
+
+    def require_linear_logits(self) -> None:
+        """Refuse a model that cannot be trained with SID rows alone.
+
+        Raises:
+            ConfigError: If its logits are more than a linear map of its last hidden state, softly capped.
+        """
+        if self._problem is not None:
             raise ConfigError(
-                f"{type(self.model).__name__} does more to its logits than its output layer (a soft cap or a "
-                "scale); sidrec scores SID rows alone and would be wrong. Choose another model."
+                f"{type(self.model).__name__} {self._problem}; sidrec scores SID rows alone and would be "
+                "wrong. Choose another model."
+            )
+
+    def require_shared_prompts(self) -> None:
+        """Refuse a model whose prompts cannot be read once for many continuations.
+
+        Raises:
+            ConfigError: If so; the message says why.
+        """
+        if not self.shares_prompts:
+            raise ConfigError(
+                f"{type(self.model).__name__} {self.why_not}: one prompt cannot be shared between rollouts. "
+                "Choose a model whose layers all attend (Qwen2, Qwen3, Llama, ...)."
             )
 
     def hidden(self, **inputs: object) -> Tensor:
         """Run the trunk and return the last hidden states, (B, T, H)."""
         return self.model.base_model(**inputs).last_hidden_state
+
+    def tokens(self, states: Tensor) -> Tensor:
+        """Return the token id of the code that leads to each of `states`."""
+        return self._tokens[states].long()
 
     def children(self, hidden: Tensor, states: Tensor, level: int) -> ChildScores:
         """Score every child of every state.
@@ -145,18 +178,37 @@ class SIDScorer:
         Returns:
             Children (..., C) and their float32 log-probabilities.
         """
+        ids = self.token_ids[level]
+        bias = None if self.head.bias is None else self.head.bias[ids]
+        logits = self._capped(nn.functional.linear(hidden, self.head.weight[ids], bias))  # (..., K)
+        total = self._log_total(hidden) if self.normalization == "vocabulary" else None
+        return self._scored(logits, total, states, level)
+
+    def children_by_logits(self, logits: Tensor, states: Tensor, level: int) -> ChildScores:
+        """As `children`, from the model's own (..., V) logits."""
+        total = logits.float().logsumexp(-1) if self.normalization == "vocabulary" else None
+        return self._scored(logits[..., self.token_ids[level]].float(), total, states, level)
+
+    def _scored(self, logits: Tensor, total: Tensor | None, states: Tensor, level: int) -> ChildScores:
+        """(..., K) logits of the level's codes, and the log-sum-exp that makes them probabilities."""
         children = self.trie.children(states, level)
-        if self.normalization == "vocabulary":
-            logits = self.head(hidden).float()  # (..., V)
-            chosen = logits.gather(-1, self.token_ids[level][children.codes])
-            chosen = chosen.masked_fill(~children.allowed, -torch.inf)
-            return ChildScores(children, chosen - logits.logsumexp(-1, keepdim=True))
-        rows = self.head.weight[self.token_ids[level]]  # (K, H)
-        bias = None if self.head.bias is None else self.head.bias[self.token_ids[level]]
-        logits = nn.functional.linear(hidden, rows, bias).float()  # (..., K)
-        chosen = logits.gather(-1, children.codes).masked_fill(~children.allowed, -torch.inf)
-        total = logits if self.normalization == "level" else chosen
-        return ChildScores(children, chosen - total.logsumexp(-1, keepdim=True))
+        columns = self._columns[children.states].long()
+        chosen = logits.gather(-1, columns).masked_fill(~children.allowed, -torch.inf)
+        if total is None:
+            total = (logits if self.normalization == "level" else chosen).logsumexp(-1)
+        return ChildScores(children, chosen - total.unsqueeze(-1), logits)
+
+    def _log_total(self, hidden: Tensor) -> Tensor:
+        """Return the log-sum-exp of the logits of the whole vocabulary, (...)."""
+        if torch.is_grad_enabled():
+            return self._capped(self.head(hidden)).logsumexp(-1)
+        rows = max(1, LOGITS // self.head.weight.shape[0])
+        parts = [self._capped(self.head(part)).logsumexp(-1) for part in hidden.flatten(0, -2).split(rows)]
+        return torch.cat(parts).view(hidden.shape[:-1])
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        logits = logits.float()
+        return logits if self._soft_cap is None else self._soft_cap * torch.tanh(logits / self._soft_cap)
 
     def log_probs(self, hidden: Tensor, states: Tensor, codes: Tensor, level: int) -> Tensor:
         """Return the log-probability of a code after each state, (...); -inf for one the trie forbids."""

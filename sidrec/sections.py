@@ -185,11 +185,16 @@ class EvaluationConfig(Section):
     num_beams: int = Field(
         20, ge=1, description="Beams of the constrained search; metrics reach to this depth."
     )
-    batch_size: int = Field(256, ge=1, description="Users decoded at once.")
+    memory_mb: int | None = Field(
+        None,
+        ge=1,
+        description="MiB that the prompts decoded at once may take beside the weights; absent: 256 on a CPU, "
+        "half of what is free on a GPU.",
+    )
     bootstrap_samples: int = Field(1000, ge=1, description="Resamples of the users behind every interval.")
     ranking: Literal["beam", "exact"] = Field(
         "beam",
-        description="How a generative model ranks: beam: constrained beam search; exact: every item's score, "
+        description="How a generative model ranks: beam: constrained beam search; exact: the proven best, "
         "dearer, to see what the beam loses.",
     )
     exclude_history: bool = Field(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sidrec.decoding import additive_mask
 from sidrec.scoring import ChildScores, SIDScorer
 
 
@@ -42,16 +41,16 @@ def completion_scores(
         raise ValueError("Prompts must be padded on the left, and none may be empty.")
     batch, num_generations, levels = codes.shape
     paths = scorer.trie.walk(codes)  # (B, G, L + 1)
-    tokens = torch.stack([scorer.token_ids[level][codes[..., level]] for level in range(levels)], dim=-1)
-    branches = tokens[..., :-1].flatten(1)  # (B, G * (L - 1))
+    branches = scorer.tokens(paths[..., 1:-1]).flatten(1)  # (B, G * (L - 1))
     lengths = prompt_mask.sum(1, keepdim=True)  # (B, 1)
     steps = torch.arange(levels - 1, device=codes.device).repeat(num_generations)  # (G * (L - 1),)
     prompt_positions = (prompt_mask.cumsum(1) - 1).clamp(min=0)
+    positions = torch.cat([prompt_positions, lengths + steps], dim=1)
     visible = _visible(prompt_mask.bool(), num_generations, levels - 1)
     hidden = scorer.hidden(
         input_ids=torch.cat([prompt_ids, branches], dim=1),
-        attention_mask=additive_mask(visible, scorer.head.weight.dtype),
-        position_ids=torch.cat([prompt_positions, lengths + steps], dim=1),
+        attention_mask=scorer.attention.masks(visible, positions, positions, scorer.model.dtype),
+        position_ids=positions,
     )
     prompt_width = prompt_ids.shape[1]
     first = scorer.children(hidden[:, prompt_width - 1].unsqueeze(1), paths[:, :1, 0], 0)  # (B, 1, C)
@@ -66,7 +65,7 @@ def completion_scores(
 
 
 def _visible(prompt_mask: Tensor, num_generations: int, steps: int) -> Tensor:
-    """(B, 1, T, T) bool, T = P + G * steps: causal, and a branch sees the prompt and itself only."""
+    """(B, T, T) bool, T = P + G * steps: causal, and a branch sees the prompt and itself only."""
     batch, width = prompt_mask.shape
     total = width + num_generations * steps
     index = torch.arange(total, device=prompt_mask.device)
@@ -77,4 +76,4 @@ def _visible(prompt_mask: Tensor, num_generations: int, steps: int) -> Tensor:
     visible = allowed & real[:, None, :]
     # A padding row sees itself, so that no row of the softmax is empty.
     visible = visible | torch.eye(total, dtype=torch.bool, device=index.device)
-    return visible.unsqueeze(1)
+    return visible

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,9 +11,8 @@ import numpy as np
 import torch
 
 from sidrec.artifacts import check_outputs, load_semantic_ids, read_json
-from sidrec.decoding import Ranking, rank_items
+from sidrec.decoding import CausalLM, Ranking, constrained_beam_search, exact_topk, rank_all
 from sidrec.errors import ArtifactError
-from sidrec.exact import rank_exactly, rank_items_without
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
 from sidrec.trie import SIDTrie
@@ -34,13 +32,14 @@ def training_device() -> torch.device:
 
 @dataclass(frozen=True)
 class SIDModel:
-    """Model, text tokenizer, semantic IDs, prompts and scorer that belong together."""
+    """Model, text tokenizer, semantic IDs, prompts, scorer and reader of prompts that belong together."""
 
     model: PreTrainedModel
     text_tokenizer: PreTrainedTokenizerBase
     semantic_ids: SemanticIDs
     prompts: PromptBuilder
     scorer: SIDScorer
+    reader: CausalLM
 
     @classmethod
     def assemble(
@@ -49,19 +48,21 @@ class SIDModel:
         text_tokenizer: PreTrainedTokenizerBase,
         semantic_ids: SemanticIDs,
         settings: PromptSettings,
+        *,
+        memory_mb: int | None = None,
     ) -> SIDModel:
-        """Put the parts together.
+        """Put the parts together; a group of prompts may take `memory_mb`, or what `CausalLM` sees fit.
 
         Raises:
             ArtifactError: If the text tokenizer lacks a SID token.
-            ValueError: If the model cannot be decoded with one shared prompt.
         """
         vocabulary = SIDVocabulary.find_in(text_tokenizer, semantic_ids.codebook_sizes)
         scorer = SIDScorer(
             model, vocabulary.token_ids, SIDTrie(semantic_ids.codes).to(model.device), settings.normalization
         )
         prompts = PromptBuilder(settings, text_tokenizer, vocabulary, semantic_ids.codes)
-        return cls(model, text_tokenizer, semantic_ids, prompts, scorer)
+        reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)
+        return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader)
 
     def save(self, directory: Path) -> None:
         """Write a Hugging Face model directory with `semantic_ids.parquet` and `prompts.json` in it."""
@@ -71,7 +72,9 @@ class SIDModel:
         self.prompts.settings.save(directory / "prompts.json")
 
     @classmethod
-    def load(cls, directory: Path, *, device: torch.device | str | None = None) -> SIDModel:
+    def load(
+        cls, directory: Path, *, device: torch.device | str | None = None, memory_mb: int | None = None
+    ) -> SIDModel:
         """Read what `save` wrote, onto `device` or else the one that training would use.
 
         Raises:
@@ -92,14 +95,13 @@ class SIDModel:
         model.eval()
         torch.nn.Module.to(model, training_device() if device is None else device)
         text_tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
-        return cls.assemble(model, text_tokenizer, semantic_ids, settings)
+        return cls.assemble(model, text_tokenizer, semantic_ids, settings, memory_mb=memory_mb)
 
     def rank(
         self,
         histories: Sequence[Sequence[int] | np.ndarray],
         *,
         num_beams: int,
-        batch_size: int = 256,
         on_batch: Callable[[int, int], None] | None = None,
         ranking: Literal["beam", "exact"] = "beam",
         exclude_history: bool = False,
@@ -109,11 +111,9 @@ class SIDModel:
         Args:
             histories: Oldest first; a prompt shows the newest `max_history` items.
             num_beams: M: the length of the lists, and the width of a beam search.
-            batch_size: Prompts encoded at once, fewer where memory would not do.
-            on_batch: Called with (prompts done, prompts in all) after each batch.
-            ranking: `beam`: constrained beam search, which prunes; `exact`: by the score of every item.
-            exclude_history: Leave out all items of a history, those too that its prompt no longer shows. A
-                beam search is widened for it (`rank_items_without`).
+            on_batch: Called with (prompts done, prompts in all) after each group; not for `exact`.
+            ranking: `beam`: constrained beam search, which prunes; `exact`: the exact best.
+            exclude_history: Leave out all items of a history, those too that its prompt no longer shows.
 
         Raises:
             ValueError: If `ranking` is neither, or `num_beams` is below 1.
@@ -121,20 +121,39 @@ class SIDModel:
         """
         if ranking not in ("beam", "exact"):
             raise ValueError(f'ranking is "{ranking}", expected "beam" or "exact".')
-        exact = ranking == "exact"
-        search: Callable[..., Ranking] = rank_exactly if exact else rank_items
-        if exclude_history:
-            excluded = [np.asarray(history, dtype=np.int64) for history in histories]
-            search = partial(rank_exactly if exact else rank_items_without, excluded=excluded)
+        prompts = [self.prompts.next_item(list(history)) for history in histories]
+        excluded = [np.asarray(history, dtype=np.int64) for history in histories] if exclude_history else None
         was_training = self.model.training
         self.model.eval()
-        found = search(
-            self.scorer,
-            [self.prompts.next_item(list(history)) for history in histories],
-            num_beams=num_beams,
-            pad_id=self.prompts.pad_id,
-            batch_size=batch_size,
-            on_batch=on_batch,
-        )
+        if ranking == "exact":
+            found = self._exact(prompts, num_beams, excluded)
+        else:
+            found = constrained_beam_search(
+                self.reader,
+                self.scorer.trie,
+                prompts,
+                num_beams=num_beams,
+                excluded=excluded,
+                on_batch=on_batch,
+            )
         self.model.train(was_training)
+        return found
+
+    def _exact(self, prompts: list[list[int]], num_beams: int, excluded: list[np.ndarray] | None) -> Ranking:
+        """Prove the best of most rows cheaply, and score all items for those where that would take too
+        long.
+        """
+        found = exact_topk(self.reader, self.scorer.trie, prompts, num_beams=num_beams, excluded=excluded)
+        assert found.complete is not None
+        rest = (~found.complete).nonzero().squeeze(1)
+        if len(rest):
+            rows = rest.tolist()
+            dear = rank_all(
+                self.reader,
+                self.scorer.trie,
+                [prompts[row] for row in rows],
+                num_beams=num_beams,
+                excluded=None if excluded is None else [excluded[row] for row in rows],
+            )
+            found.items[rest], found.codes[rest], found.scores[rest] = dear.items, dear.codes, dear.scores
         return found

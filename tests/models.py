@@ -19,6 +19,17 @@ from sidrec.sections import ModelConfig
 from sidrec.trie import SIDTrie
 
 KINDS = ["qwen2", "qwen3", "llama"]
+# Windows shorter than the prompts, so that a mask by place instead of by position would show.
+WINDOWED = {
+    "mistral": {"sliding_window": 4},
+    "gemma2": {"sliding_window": 4, "head_dim": 8},
+    "gemma3_text": {
+        "sliding_window": 4,
+        "head_dim": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+    "qwen2": {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+}
 SIZES = (5, 6, 4)
 FIRST = 20  # the first SID token id
 QWEN3_TOKENIZER = Path(__file__).parents[2] / "shared" / "models" / "qwen3-tokenizer"

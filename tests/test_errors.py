@@ -263,13 +263,13 @@ def test_a_model_path_of_nothing_is_refused(toy_run: Path, tmp_path: Path, comma
     assert toy.contents(tmp_path) == before
 
 
-def test_a_sliding_window_model_is_refused(toy_run: Path, tmp_path: Path, command: Command) -> None:
+def test_a_model_that_scales_its_logits_is_refused(toy_run: Path, tmp_path: Path, command: Command) -> None:
     config = toy.copy(toy_run, tmp_path, without=("rl", "sft"))
-    small_model("mistral", vocab_size=300, sliding_window=4).save_pretrained(tmp_path / "mistral")
-    text_tokenizer().save_pretrained(tmp_path / "mistral")
+    small_model("granite", vocab_size=300, logits_scaling=8.0).save_pretrained(tmp_path / "granite")
+    text_tokenizer().save_pretrained(tmp_path / "granite")
     before = toy.contents(tmp_path)
-    ended = command("sft", config, f"model.path={tmp_path / 'mistral'}")
-    assert_refused(ended, r"MistralForCausalLM has layers of type sliding_attention; .* Choose such a model")
+    ended = command("sft", config, f"model.path={tmp_path / 'granite'}")
+    assert_refused(ended, r"GraniteForCausalLM does more to its logits .* Choose another model")
     assert toy.contents(tmp_path) == before
 
 

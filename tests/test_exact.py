@@ -1,7 +1,9 @@
 """Exact ranking equals a beam search that never prunes and brute force; items left out are as if filtered."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,17 @@ import torch
 from models import FIRST, KINDS, random_codes, random_prompts, small_scorer
 from test_decoding import brute_force
 
-from sidrec.decoding import CausalLMBeams, Ranking, pad_prompts, rank_items, rows_per_pass
-from sidrec.exact import exact_scores, rank_exactly, rank_items_without
+from sidrec.decoding import (
+    CausalLM,
+    Ranking,
+    constrained_beam_search,
+    exact_scores,
+    exact_topk,
+    pad_prompts,
+    rank_all,
+)
+from sidrec.decoding.causal_lm import TreeBeams
+from sidrec.decoding.prompts import Group
 from sidrec.metrics import PADDING
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
@@ -19,12 +30,33 @@ NORMALIZATIONS = ["vocabulary", "level", "catalog"]
 NOTHING = np.array([], dtype=np.int64)
 
 
+def read(scorer: SIDScorer, prompts: list[list[int]], num_beams: int = 1) -> TreeBeams:
+    reader = CausalLM(scorer)
+    group = Group(list(range(len(prompts))), *pad_prompts(prompts, 0))
+    beams = reader.read(group, reader.read_prefix([]), num_beams)
+    assert isinstance(beams, TreeBeams)
+    return beams
+
+
 def scores_of(scorer: SIDScorer, prompts: list[list[int]], *, nodes_per_pass: int = 128) -> torch.Tensor:
-    input_ids, mask = pad_prompts(prompts, 0)
-    with torch.no_grad():
-        return exact_scores(
-            CausalLMBeams(scorer, input_ids, mask), scorer.trie, nodes_per_pass=nodes_per_pass
-        )
+    return exact_scores(read(scorer, prompts), scorer.trie, nodes_per_pass=nodes_per_pass)
+
+
+def beam(scorer: SIDScorer, num_beams: int, **options: Any) -> Ranking:
+    return constrained_beam_search(
+        CausalLM(scorer), scorer.trie, random_prompts(), num_beams=num_beams, **options
+    )
+
+
+def every(scorer: SIDScorer, num_beams: int, **options: Any) -> Ranking:
+    return rank_all(CausalLM(scorer), scorer.trie, random_prompts(), num_beams=num_beams, **options)
+
+
+def proven(scorer: SIDScorer, num_beams: int, **options: Any) -> Ranking:
+    found = exact_topk(CausalLM(scorer), scorer.trie, random_prompts(), num_beams=num_beams, **options)
+    assert found.complete is not None
+    assert found.complete.all()
+    return found
 
 
 def by_item(ranking: Ranking) -> torch.Tensor:
@@ -45,13 +77,17 @@ def filtered(ranking: Ranking, excluded: Sequence[Sequence[int]], places: int) -
 @pytest.mark.parametrize("unique", [True, False])
 def test_it_equals_a_beam_search_that_never_prunes(kind: str, normalization: str, unique: bool) -> None:
     scorer, _ = small_scorer(kind, normalization, random_codes(unique=unique))
-    everything = rank_items(scorer, random_prompts(), num_beams=40, pad_id=0)
+    everything = beam(scorer, 40)
     scores = scores_of(scorer, random_prompts(), nodes_per_pass=4)
     torch.testing.assert_close(scores, by_item(everything), atol=1e-4, rtol=0)
-    best = rank_exactly(scorer, random_prompts(), num_beams=10, pad_id=0)
+    best = every(scorer, 10)
     torch.testing.assert_close(best.scores, everything.scores[:, :10], atol=1e-4, rtol=0)
     torch.testing.assert_close(scores.gather(1, best.items), best.scores, atol=1e-4, rtol=0)
     assert best.items.tolist() == everything.items[:, :10].tolist()
+    assert best.codes.tolist() == everything.codes[:, :10].tolist()
+    certain = proven(scorer, 10)
+    assert certain.items.tolist() == best.items.tolist()
+    torch.testing.assert_close(certain.scores, best.scores, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
@@ -67,7 +103,7 @@ def test_it_equals_scoring_the_items_one_by_one(normalization: str, attn: str) -
 @pytest.mark.parametrize("sizes", [(40,), (7, 8), (3, 4, 3, 4)])
 def test_any_number_of_levels_will_do(sizes: tuple[int, ...]) -> None:
     scorer, _ = small_scorer(codes=random_codes(30, sizes), sizes=sizes)
-    everything = rank_items(scorer, random_prompts(), num_beams=30, pad_id=0)
+    everything = beam(scorer, 30)
     torch.testing.assert_close(
         scores_of(scorer, random_prompts(), nodes_per_pass=2), by_item(everything), atol=1e-4, rtol=0
     )
@@ -106,8 +142,9 @@ def test_the_prompt_and_each_inner_node_pass_the_model_once(
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
     scorer, _ = small_scorer()
-    together = rank_exactly(scorer, random_prompts(), num_beams=40, pad_id=0)
-    one_by_one = rank_exactly(scorer, random_prompts(), num_beams=40, pad_id=0, batch_size=1)
+    together = every(scorer, 40)
+    reader = CausalLM(scorer, memory_budget=1)
+    one_by_one = rank_all(reader, scorer.trie, random_prompts(), num_beams=40)
     assert together.items.tolist() == one_by_one.items.tolist()
     torch.testing.assert_close(together.scores, one_by_one.scores, atol=1e-5, rtol=0)
 
@@ -123,26 +160,26 @@ def test_items_that_share_a_sid_share_its_score_in_catalogue_order() -> None:
     scorer, _ = small_scorer(codes=codes)
     scores = scores_of(scorer, random_prompts())
     assert (scores[:, [0, 2, 3]] == scores[:, [0]]).all()
-    for items in rank_exactly(scorer, random_prompts(), num_beams=9, pad_id=0).items.tolist():
+    for items in every(scorer, 9).items.tolist():
         assert items in ([1, 0, 2, 3], [0, 2, 3, 1])
 
 
 def test_rewinding_gives_the_beams_back() -> None:
     """A level is scored the same before and after something else was advanced below it."""
     scorer, _ = small_scorer()
-    input_ids, mask = pad_prompts(random_prompts(), 0)
+    root = torch.zeros((3, 1), dtype=torch.long)
+    beams = read(scorer, random_prompts())
+    first = scorer.trie.children(root, 0).states[:, 0]  # (3, C)
     with torch.no_grad():
-        beams = CausalLMBeams(scorer, input_ids, mask)
-        first = scorer.trie.children(torch.zeros((3, 1), dtype=torch.long), 0)
-        beams.advance(torch.zeros_like(first.codes[:, 0]), first.codes[:, 0], 0)
-        before = beams.score(first.states[:, 0], 1).log_probs
-        below = scorer.trie.children(first.states[:, 0, :1], 1)
-        beams.advance(torch.zeros_like(below.codes[:, 0]), below.codes[:, 0], 1)
+        beams.advance(torch.zeros_like(first), first, 0)
+        before = beams.score(first, 1).log_probs
+        below = scorer.trie.children(first[:, :1], 1).states[:, 0]
+        beams.advance(torch.zeros_like(below), below, 1)
         beams.rewind(1)
-        assert torch.equal(beams.score(first.states[:, 0], 1).log_probs, before)
+        assert torch.equal(beams.score(first, 1).log_probs, before)
         beams.rewind(0)
-        beams.advance(torch.zeros_like(first.codes[:, 0]), first.codes[:, 0], 0)
-        again = beams.score(first.states[:, 0], 1).log_probs
+        beams.advance(torch.zeros_like(first), first, 0)
+        again = beams.score(first, 1).log_probs
     torch.testing.assert_close(again, before, atol=1e-6, rtol=0)
 
 
@@ -154,97 +191,49 @@ def test_a_node_that_sees_another_one_changes_the_result(monkeypatch: pytest.Mon
     assert not torch.allclose(scores_of(scorer, random_prompts()), right, atol=1e-3)
 
 
-def test_rows_per_pass_keep_the_mask_small() -> None:
-    """Keys: a prompt of 10, two levels of 100 nodes: 100 x 210 elements a row; 2**25 // 21,000 = 1,597."""
-    scorer, _ = small_scorer()
-    assert rows_per_pass(scorer, [[1] * 10, [1]], 100) == 1597
-    assert rows_per_pass(scorer, [[1] * 10], 10_000) == 1
-
-
 def test_nan_weights_raise_rather_than_return_items() -> None:
     scorer, _ = small_scorer(normalization="catalog")
     with torch.no_grad():
         scorer.model.get_output_embeddings().weight[FIRST + 6] = torch.nan
-    with pytest.raises(RuntimeError, match="not finite"):
-        rank_exactly(scorer, random_prompts(), num_beams=5, pad_id=0)
+    for rank in (every, proven):
+        with pytest.raises(RuntimeError, match="not finite"):
+            rank(scorer, 5)
 
 
 @pytest.mark.parametrize(("setting", "value"), [("num_beams", 0), ("nodes_per_pass", 0)])
 def test_less_than_one_is_refused(setting: str, value: int) -> None:
     scorer, _ = small_scorer()
     with pytest.raises(ValueError, match=f"{setting} is 0; .* at least 1"):
-        rank_exactly(scorer, random_prompts(), **{"num_beams": 3, "pad_id": 0, setting: value})
+        every(scorer, **{"num_beams": 3, setting: value})
+
+
+@pytest.mark.parametrize("wrong", [{"num_beams": 0}, {"num_beams": 3, "max_nodes": 0}])
+def test_less_than_one_node_is_refused(wrong: dict[str, int]) -> None:
+    scorer, _ = small_scorer()
+    with pytest.raises(ValueError, match="both must be at least 1"):
+        proven(scorer, **wrong)
 
 
 def test_an_exact_ranking_without_items_is_the_full_one_filtered() -> None:
     scorer, _ = small_scorer()
-    everything = rank_exactly(scorer, random_prompts(), num_beams=40, pad_id=0)
+    everything = every(scorer, 40)
     excluded = [NOTHING, everything.items[1, :30].numpy(), np.array([3, 3, 5, 8])]
-    found = rank_exactly(scorer, random_prompts(), num_beams=7, pad_id=0, excluded=excluded)
+    found = every(scorer, 7, excluded=excluded)
     assert found.items.tolist() == filtered(everything, excluded, 7)
     assert (found.scores.diff(dim=1) <= 0).all()
 
 
-def test_a_beam_ranking_without_items_is_a_beam_of_twice_the_width_filtered() -> None:
-    scorer, _ = small_scorer()
-    wide = rank_items(scorer, random_prompts(), num_beams=8, pad_id=0)
-    excluded = [
-        NOTHING,
-        wide.items[1, 1:3].numpy(),
-        np.arange(40)[~np.isin(np.arange(40), wide.items[2, 2:])],
-    ]
-    found = rank_items_without(scorer, random_prompts(), excluded=excluded, num_beams=4, pad_id=0)
-    assert found.items.tolist() == filtered(wide, [each.tolist() for each in excluded], 4)
-    kept = [[wide.items[row].tolist().index(item) for item in items] for row, items in enumerate(found.items)]
-    torch.testing.assert_close(found.scores, wide.scores.gather(1, torch.tensor(kept)), atol=1e-5, rtol=0)
-
-
-def test_a_beam_that_is_left_with_too_few_is_widened_and_the_others_are_not() -> None:
-    """Of 6 beams row 1 keeps 2, fewer than 3, so it takes what 12 beams leave; rows 0 and 2 keep theirs."""
-    scorer, _ = small_scorer()
-    narrow, wide = (rank_items(scorer, random_prompts(), num_beams=n, pad_id=0) for n in (6, 12))
-    excluded = [NOTHING, narrow.items[1, :4].numpy(), narrow.items[2, :2].numpy()]
-    found = rank_items_without(scorer, random_prompts(), excluded=excluded, num_beams=3, pad_id=0)
-    without = [each.tolist() for each in excluded]
-    expected = filtered(narrow, without, 3)
-    expected[1] = filtered(wide, without, 3)[1]
-    assert found.items.tolist() == expected
-
-
-def test_the_list_of_a_row_does_not_depend_on_the_histories_of_others() -> None:
-    scorer, _ = small_scorer()
-    excluded = [np.arange(3), np.arange(36), np.arange(20)]
-    together = rank_items_without(scorer, random_prompts(), excluded=excluded, num_beams=4, pad_id=0)
-    for row, prompt in enumerate(random_prompts()):
-        alone = rank_items_without(scorer, [prompt], excluded=excluded[row : row + 1], num_beams=4, pad_id=0)
-        assert alone.items[0].tolist() == together.items[row].tolist()
-
-
-@pytest.mark.parametrize("rank", [rank_exactly, rank_items_without])
+@pytest.mark.parametrize("rank", [beam, every, proven])
 def test_a_catalogue_that_is_too_small_ends_a_list_in_padding(rank) -> None:
     scorer, _ = small_scorer()
     excluded = [np.arange(40), np.arange(1, 39), NOTHING]
-    found = rank(scorer, random_prompts(), excluded=excluded, num_beams=50, pad_id=0)
+    found = rank(scorer, 50, excluded=excluded)
     assert found.items.shape == (3, 40)
     assert found.items[0].tolist() == [PADDING] * 40
     assert sorted(found.items[1, :2].tolist()) == [0, 39]
     assert found.items[1, 2:].tolist() == [PADDING] * 38
     assert sorted(found.items[2].tolist()) == list(range(40))
     assert ((found.scores == -torch.inf) == (found.items == PADDING)).all()
-
-
-def test_progress_counts_every_prompt() -> None:
-    scorer, _ = small_scorer()
-    seen: list[tuple[int, int]] = []
-    rank_exactly(
-        scorer,
-        random_prompts(),
-        num_beams=3,
-        pad_id=0,
-        batch_size=2,
-        on_batch=lambda done, total: seen.append((done, total)),
-    )
-    assert seen == [(2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("ranking", ["beam", "exact"])
@@ -268,3 +257,17 @@ def test_a_model_ranks_exactly_what_a_full_beam_ranks(toy_run: Path) -> None:
 def test_another_ranking_is_refused(toy_run: Path) -> None:
     with pytest.raises(ValueError, match='ranking is "best", expected "beam" or "exact"'):
         SIDModel.load(toy_run / "sft").rank([[1]], num_beams=3, ranking="best")
+
+
+def test_rows_that_cannot_be_proven_are_scored_in_full(
+    toy_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = SIDModel.load(toy_run / "sft")
+    histories = [[1, 2, 3], [7]]
+    expected = model.rank(histories, num_beams=3, ranking="exact", exclude_history=True)
+    monkeypatch.setattr("sidrec.sid_model.exact_topk", partial(exact_topk, max_nodes=1))
+    found = model.rank(histories, num_beams=3, ranking="exact", exclude_history=True)
+    assert found.complete is not None
+    assert not found.complete.all()
+    assert found.items.tolist() == expected.items.tolist()
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)

@@ -28,11 +28,18 @@ FLOORS = """
     recommender trainers baselines
     sid_model
     shared_prefix prompts models
-    decoding exact
+    decoding
+    decoding.exact decoding.processor
+    decoding.beam_search
+    decoding.causal_lm
+    decoding.search decoding.prompts
+    decoding.filters
     scoring
+    attention
     config
     catalog embedding baselines.config
     vocabulary trie rewards metrics artifacts
+    trie_arrays
     errors progress sections
 """
 FLOOR_OF = {

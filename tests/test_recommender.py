@@ -146,8 +146,12 @@ def read_by(inputs: dict[str, torch.Tensor]) -> Iterator[tuple[str, list[int]]]:
         mask = torch.ones_like(ids)
     if mask.ndim == 2:
         yield from (("row", row[real.bool()].tolist()) for row, real in zip(ids, mask, strict=True))
-    elif mask.shape[-1] == ids.shape[1]:  # a group: the last token sees the prompt and its own two codes
+    elif mask.shape[-1] == ids.shape[1]:
         seen = mask[:, 0, -1] == 0
+        if "past_key_values" in inputs:  # a search: the last token sees the prompt
+            yield from (("row", row[real].tolist()) for row, real in zip(ids, seen, strict=True))
+            return
+        # a group: the last token sees the prompt and its own two codes
         yield from (("rollouts", row[real].tolist()[:-2]) for row, real in zip(ids, seen, strict=True))
 
 
@@ -169,6 +173,8 @@ def test_sft_rl_evaluation_and_recommend_feed_the_same_prompt(
         return list(fed)
 
     monkeypatch.setattr(SIDScorer, "hidden", recording_hidden)
+    # So that each prompt is read in one piece, where it can be seen.
+    monkeypatch.setattr("sidrec.decoding.beam_search.common_prefix", lambda prompts: [])
     path = toy.write(
         tmp_path,
         prompt={"template": template},

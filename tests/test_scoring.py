@@ -7,6 +7,7 @@ import pytest
 import torch
 from models import FIRST, SIZES, small_model, small_scorer
 
+from sidrec.attention import AttentionKind, sharing_problem
 from sidrec.errors import ArtifactError, ConfigError
 from sidrec.scoring import ChildScores
 from sidrec.trie import ROOT, Children
@@ -154,37 +155,60 @@ def test_levels_that_do_not_match_are_refused():
 
 
 @pytest.mark.parametrize("cap", [1.0, 30.0])
-@pytest.mark.parametrize("initializer_range", [0.02, 0.3])
-def test_a_soft_cap_on_logits_is_refused_however_small_they_are(cap, initializer_range):
-    with pytest.raises(ConfigError, match="does more to its logits than its output layer"):
-        small_scorer(
-            "gemma2",
-            layer_types=["full_attention"] * 2,
-            final_logit_softcapping=cap,
-            head_dim=8,
-            initializer_range=initializer_range,
-        )
-
-
-def test_without_its_soft_cap_such_a_model_is_taken():
-    scorer, _ = small_scorer(
-        "gemma2", layer_types=["full_attention"] * 2, final_logit_softcapping=None, head_dim=8
+def test_a_soft_cap_on_logits_is_applied(cap):
+    """The scores of one step are those of the model's own logits."""
+    scorer, codes = small_scorer("gemma2", final_logit_softcapping=cap, head_dim=8)
+    ids = torch.tensor([[3, 4, 5]])
+    with torch.no_grad():
+        ours = scorer.children(scorer.hidden(input_ids=ids)[:, -1], torch.tensor([ROOT]), 0)
+        theirs = scorer.model(input_ids=ids).logits[:, -1].log_softmax(-1)
+    first = sorted(set(codes[:, 0].tolist()))
+    torch.testing.assert_close(
+        ours.log_probs[0], theirs[0, [FIRST + code for code in first]], atol=1e-5, rtol=0
     )
-    assert scorer.normalization == "vocabulary"
+    scorer.require_linear_logits()
 
 
-def test_scaled_logits_are_refused():
-    with pytest.raises(ConfigError, match="does more to its logits than its output layer"):
-        small_scorer("granite", logits_scaling=8.0)
+def test_scaled_logits_are_refused_by_training():
+    scorer, _ = small_scorer("granite", logits_scaling=8.0)
+    assert not scorer.shares_prompts
+    for require in (scorer.require_linear_logits, scorer.require_shared_prompts):
+        with pytest.raises(ConfigError, match="does more to its logits than its output layer"):
+            require()
 
 
-def test_a_model_whose_window_stands_in_no_layer_type_is_refused():
-    with pytest.raises(ConfigError, match=r"sliding_attention.*Choose such a model"):
-        small_scorer("mistral", sliding_window=4)
+def test_a_window_that_stands_in_no_layer_type_is_found():
+    scorer, _ = small_scorer("mistral", sliding_window=4)
+    assert (scorer.attention.layers, scorer.attention.window) == (("sliding_attention",), 4)
+    scorer.require_shared_prompts()
 
 
-def test_an_attention_kernel_without_4d_masks_is_refused():
-    scorer, _ = small_scorer()
-    scorer.model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(ConfigError, match=r"takes no 4-D mask\. Load the model with attn_implementation"):
-        type(scorer)(scorer.model, [ids.tolist() for ids in scorer.token_ids], scorer.trie, "catalog")
+def test_a_recurrent_model_cannot_share_a_prompt():
+    scorer, _ = small_scorer("mamba", state_size=4)
+    scorer.require_linear_logits()
+    with pytest.raises(ConfigError, match=r"MambaForCausalLM .*: one prompt cannot be shared"):
+        scorer.require_shared_prompts()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            {"_attn_implementation": "flash_attention_2"},
+            "attends by 'flash_attention_2', which takes no 4-D mask",
+        ),
+        ({"layer_types": ["full_attention", "linear_attention"]}, "has layers of type linear_attention"),
+    ],
+)
+def test_what_cannot_share_a_prompt_is_known_before_it_is_tried(change, problem):
+    model = small_model()
+    for name, value in change.items():
+        setattr(model.config, name, value)
+    assert sharing_problem(model, AttentionKind.of(model), 3) == problem
+
+
+def test_a_model_that_ignores_the_mask_is_found_out(monkeypatch):
+    model = small_model()
+    monkeypatch.setattr(AttentionKind, "masks", lambda self, *_: None)
+    problem = sharing_problem(model, AttentionKind.of(model), 3)
+    assert problem == "reads a continuation beside others differently"

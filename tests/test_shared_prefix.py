@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from models import KINDS, random_codes, random_prompts, small_scorer
+from models import KINDS, WINDOWED, random_codes, random_prompts, small_scorer
 
 from sidrec import shared_prefix
-from sidrec.decoding import pad_prompts, rank_items
+from sidrec.decoding import CausalLM, constrained_beam_search, pad_prompts
 from sidrec.scoring import SIDScorer
 from sidrec.shared_prefix import completion_scores
 
@@ -66,6 +66,16 @@ def test_it_equals_the_repeated_prompt(kind, attn, levels):
     torch.testing.assert_close(scores.entropies, entropies, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("kind", WINDOWED)
+def test_models_with_sliding_windows_equal_the_repeated_prompt(kind):
+    scorer, codes = make(kind, normalization="vocabulary", **WINDOWED[kind])
+    with torch.no_grad():
+        scores = shared(scorer, codes)
+        log_probs, entropies = repeated(scorer, codes)
+    torch.testing.assert_close(scores.log_probs, log_probs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(scores.entropies, entropies, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("levels", [1, 3])
 def test_it_equals_the_repeated_prompt_in_every_normalization(normalization, levels):
@@ -103,7 +113,7 @@ def test_the_gradients_of_entropies_equal_those_of_the_repeated_prompt(levels):
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_it_gives_the_items_of_a_search_the_scores_of_the_search(normalization):
     scorer, codes = make(normalization=normalization)
-    ranking = rank_items(scorer, random_prompts(), num_beams=8, pad_id=0)
+    ranking = constrained_beam_search(CausalLM(scorer), scorer.trie, random_prompts(), num_beams=8)
     with torch.no_grad():
         scores = shared(scorer, codes, groups=ranking.items.tolist())
     torch.testing.assert_close(scores.log_probs.sum(-1), ranking.scores, atol=1e-4, rtol=0)
@@ -138,7 +148,7 @@ def test_branches_that_see_each_other_change_the_scores(monkeypatch):
 
     def all_before(prompt_mask, num_generations, steps):
         total = prompt_mask.shape[1] + num_generations * steps
-        return torch.ones(total, total, dtype=torch.bool).tril().expand(len(prompt_mask), 1, -1, -1)
+        return torch.ones(total, total, dtype=torch.bool).tril().expand(len(prompt_mask), -1, -1)
 
     scorer, codes = make()
     prompts = random_prompts(lengths=(6, 6, 6))  # no padding, so that only the branches differ

@@ -43,7 +43,7 @@ def _evaluate(config: Config, run: Run, name: str) -> Path:
     directory = config.output / name
     check_semantic_ids(directory, run.semantic_ids)
     _check_source(config.output, name)
-    settings = {"evaluation": config.evaluation.model_dump(mode="json", exclude={"controls"})}
+    settings = {"evaluation": config.evaluation.model_dump(mode="json", exclude={"controls", "memory_mb"})}
     inputs = run.inputs() | {"weights": weights_hash(directory)}
     stage = Stage(config.output / "evaluate" / name, "evaluate", settings, inputs, config.seed)
     if stage.is_done():
@@ -51,14 +51,13 @@ def _evaluate(config: Config, run: Run, name: str) -> Path:
         return stage.directory
     from sidrec.sid_model import SIDModel
 
-    sid_model = SIDModel.load(directory)
+    sid_model = SIDModel.load(directory, memory_mb=config.evaluation.memory_mb)
     partial = stage.begin()
     started = time.monotonic()
     with progress(f"evaluate {name}", "users") as advance:
         ranking = sid_model.rank(
             run.split.test.histories,
             num_beams=config.evaluation.num_beams,
-            batch_size=config.evaluation.batch_size,
             on_batch=advance,
             ranking=config.evaluation.ranking,
             exclude_history=config.evaluation.exclude_history,

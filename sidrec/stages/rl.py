@@ -61,7 +61,7 @@ def stage_of(config: Config, run: Run) -> Stage:
     check_semantic_ids(source, run.semantic_ids)
     settings = {
         "rl": config.rl.model_dump(mode="json"),
-        "evaluation": config.evaluation.model_dump(include={"num_beams", "batch_size", "bootstrap_samples"}),
+        "evaluation": config.evaluation.model_dump(include={"num_beams", "bootstrap_samples"}),
     }
     inputs = run.inputs() | {"weights": weights_hash(source)}
     return Stage(config.output / "rl", "rl", settings, inputs, config.seed)
@@ -97,7 +97,9 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.rl import ReReTrainer
 
-    sid_model = SIDModel.load(source)
+    sid_model = SIDModel.load(source, memory_mb=config.evaluation.memory_mb)
+    sid_model.scorer.require_linear_logits()
+    sid_model.scorer.require_shared_prompts()
     directory = stage.begin()  # only now: what can be wrong until here leaves nothing behind
     prompts = _prompts(run, shuffle_seed=config.seed if config.rl.shuffle_targets else None)
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
@@ -120,7 +122,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     after = judged.ranks()
     decision = _decide(before, after, config)
     if decision["kept"] == "sft":
-        sid_model = SIDModel.load(source)
+        sid_model = SIDModel.load(source, memory_mb=config.evaluation.memory_mb)
     sid_model.save(directory)
     _write_rollouts(trainer, run, prompts, directory / "rollouts.parquet")
     return {

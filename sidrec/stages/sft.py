@@ -73,7 +73,10 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         seed=config.seed,
     )
     torch.nn.Module.to(model, training_device())
-    sid_model = SIDModel.assemble(model, text_tokenizer, run.semantic_ids, prompt_settings)
+    sid_model = SIDModel.assemble(
+        model, text_tokenizer, run.semantic_ids, prompt_settings, memory_mb=config.evaluation.memory_mb
+    )
+    sid_model.scorer.require_linear_logits()
     rows = [row for history in run.split.train for row in history_rows(sid_model.prompts, history.tolist())]
     history_count = len(rows)
     if config.sft.alignment:

@@ -29,13 +29,10 @@ class Validation:
         self._sid_model = sid_model
         self.rows = rows.sample(num_users, config.seed)
         self._num_beams = max(10, config.evaluation.num_beams)
-        self._batch_size = config.evaluation.batch_size
 
     def ranks(self) -> np.ndarray:
         """Return the rank of each user's target, (U,), 0 when it was not found."""
-        ranking = self._sid_model.rank(
-            self.rows.histories, num_beams=self._num_beams, batch_size=self._batch_size
-        )
+        ranking = self._sid_model.rank(self.rows.histories, num_beams=self._num_beams)
         return target_ranks(ranking.items.cpu().numpy(), self.rows.targets)
 
     def __call__(self) -> dict[str, float]:
