@@ -7,12 +7,15 @@ count positions, not places in the row: those differ as soon as continuations st
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
 if TYPE_CHECKING:
@@ -133,6 +136,47 @@ class AppendLayer(DynamicLayer):
         if length:
             for buffer, states in zip(self._buffers, old, strict=True):  # type: ignore[arg-type]
                 buffer[:, :, :length] = states
+
+
+@contextmanager
+def last_token_only(model: PreTrainedModel) -> Iterator[None]:
+    """Let the last MLP of a model see the last token alone, where nothing else of its output is used.
+
+    After the keys and values of the last layer, nothing of a prompt is needed but the state of its last
+    token; the layer's MLP, most of its work, is per token. The states of the other tokens are wrong then.
+    Holds for the calling thread alone. A model whose last MLP is not found is left as it is.
+    """
+    caller = threading.get_ident()
+
+    def cut(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        if threading.get_ident() != caller:
+            return inputs
+        return (inputs[0][:, -1:], *inputs[1:])
+
+    found = [module for name, module in model.named_modules() if name.rpartition(".")[2] == "mlp"]
+    handle = found[-1].register_forward_pre_hook(cut) if found else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
+@torch.no_grad()
+def last_token_suffices(model: PreTrainedModel, token: int) -> bool:
+    """Find out whether `last_token_only` leaves the last token's state as it is."""
+    was_training = model.training
+    model.eval()
+    ids = torch.tensor([[token, abs(token - 1), token]], device=model.device)
+    whole = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
+    try:
+        with last_token_only(model):
+            cut = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    finally:
+        model.train(was_training)
+    return torch.allclose(whole, cut, atol=1e-3 if whole.dtype == torch.float32 else 5e-2, equal_nan=True)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ user's whole history is one row with a prediction at every item. `instruct` says
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,6 +96,14 @@ class PromptBuilder:
         if self.settings.template == "compact":
             return [self.bos_id, *(token for item in newest for token in self.item_tokens[item])]
         return self._instruct(NEXT_ITEM.format(history=", ".join(self._written(item) for item in newest)))
+
+    def next_item_prefix(self) -> list[int]:
+        """Return the tokens that every prompt for a next item begins with, whatever the history."""
+        # Prompts of two items whose first codes differ have nothing else in common.
+        other = int((self.codes[:, 0] != self.codes[0, 0]).argmax())
+        pairs = zip(self.next_item([0]), self.next_item([other]), strict=False)
+        prefix = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        return prefix if other else []
 
     def title_to_item(self, title: str) -> list[int]:
         """Return the prompt that asks for the SID of the item with this title."""

@@ -32,6 +32,7 @@ class Recommender:
         self._titles = titles
         self._item_ids = sid_model.semantic_ids.item_ids
         self._row = {item_id: row for row, item_id in enumerate(self._item_ids)}
+        self._prefix = sid_model.read_prefix()
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> Recommender:
@@ -108,7 +109,9 @@ class Recommender:
         num_beams = max(20, k) if num_beams is None else num_beams
         if num_beams < k:
             raise SidrecError(f"num_beams is {num_beams}, but k is {k}: the search finds no more. Raise it.")
-        ranking = self._sid_model.rank(rows, num_beams=num_beams, exclude_history=exclude_history)
+        ranking = self._sid_model.rank(
+            rows, num_beams=num_beams, exclude_history=exclude_history, prefix=self._prefix
+        )
         lists = [
             self._list(items, scores)
             for items, scores in zip(

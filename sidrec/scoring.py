@@ -8,13 +8,14 @@ output layer.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from sidrec.attention import AttentionKind, sharing_problem
+from sidrec.attention import AttentionKind, last_token_only, last_token_suffices, sharing_problem
 from sidrec.errors import ArtifactError, ConfigError
 from sidrec.trie import Children, SIDTrie
 
@@ -103,6 +104,7 @@ class SIDScorer:
         self._problem = self._logits_problem()
         self.why_not = self._problem or sharing_problem(model, self.attention, self.token_ids[0][:1].item())
         self.shares_prompts = self.why_not is None
+        self._cuts = self.shares_prompts and last_token_suffices(model, int(self.token_ids[0][0]))
 
     def _by_state(self, *, codes_are_tokens: bool) -> tuple[Tensor, Tensor]:
         """For each state of the trie, the code that leads to it: its place in its level, and its token."""
@@ -162,6 +164,13 @@ class SIDScorer:
     def hidden(self, **inputs: object) -> Tensor:
         """Run the trunk and return the last hidden states, (B, T, H)."""
         return self.model.base_model(**inputs).last_hidden_state
+
+    def last_hidden(self, **inputs: object) -> Tensor:
+        """Run the trunk and return the state of the last token of each row, (B, H), with less work than
+        `hidden`.
+        """
+        with last_token_only(self.model) if self._cuts else nullcontext():
+            return self.hidden(**inputs)[:, -1]
 
     def tokens(self, states: Tensor) -> Tensor:
         """Return the token id of the code that leads to each of `states`."""

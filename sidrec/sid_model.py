@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sidrec.artifacts import check_outputs, load_semantic_ids, read_json
-from sidrec.decoding import CausalLM, Ranking, constrained_beam_search, exact_topk, rank_all
+from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, exact_topk, rank_all
 from sidrec.errors import ArtifactError
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
@@ -105,6 +105,7 @@ class SIDModel:
         on_batch: Callable[[int, int], None] | None = None,
         ranking: Literal["beam", "exact"] = "beam",
         exclude_history: bool = False,
+        prefix: Prefix | None = None,
     ) -> Ranking:
         """Rank items after each history of catalogue rows; the model is put into evaluation mode for it.
 
@@ -114,6 +115,7 @@ class SIDModel:
             on_batch: Called with (prompts done, prompts in all) after each group; not for `exact`.
             ranking: `beam`: constrained beam search, which prunes; `exact`: the exact best.
             exclude_history: Leave out all items of a history, those too that its prompt no longer shows.
+            prefix: What `read_prefix` returned, for a beam search; weights must not have changed since.
 
         Raises:
             ValueError: If `ranking` is neither, or `num_beams` is below 1.
@@ -134,10 +136,19 @@ class SIDModel:
                 prompts,
                 num_beams=num_beams,
                 excluded=excluded,
+                prefix=prefix,
                 on_batch=on_batch,
             )
         self.model.train(was_training)
         return found
+
+    def read_prefix(self) -> Prefix:
+        """Read what every prompt for a next item begins with, once for all later calls of `rank`."""
+        was_training = self.model.training
+        self.model.eval()
+        prefix = self.reader.read_prefix(self.prompts.next_item_prefix())
+        self.model.train(was_training)
+        return prefix
 
     def _exact(self, prompts: list[list[int]], num_beams: int, excluded: list[np.ndarray] | None) -> Ranking:
         """Prove the best of most rows cheaply, and score all items for those where that would take too

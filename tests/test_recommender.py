@@ -17,6 +17,7 @@ from sidrec import Recommender
 from sidrec.config import load_config
 from sidrec.errors import SidrecError
 from sidrec.scoring import SIDScorer
+from sidrec.sid_model import SIDModel
 from tokenizer.semantic_ids import SemanticIDs
 
 IDS = [f"i{n:02d}" for n in range(toy.NUM_ITEMS)]
@@ -139,6 +140,25 @@ def test_transformers_loads_a_model_directory_as_it_is(toy_run: Path) -> None:
     assert logits.shape == (1, 4, len(text_tokenizer))
 
 
+@pytest.mark.parametrize("template", ["compact", "instruct"])
+def test_a_template_that_is_read_once_changes_no_recommendation(template: str, tmp_path: Path) -> None:
+    path = toy.write(tmp_path, prompt={"template": template}, sft={"epochs": 1, "evaluations": 1})
+    config = load_config(path)
+    sidrec.tokenize(config)
+    sidrec.sft(config)
+    recommender = Recommender.from_pretrained(config.output)
+    model = SIDModel.load(config.output / "sft")
+    length = len(model.prompts.next_item_prefix())
+    assert length == 1 if template == "compact" else length > 8
+    for history in (["i00"], ["i05", "i01", "i02"]):
+        rows = [int(item_id[1:]) for item_id in history]
+        expected = model.rank([rows], num_beams=20)
+        found = recommender.recommend(history)
+        assert [each.item_id for each in found] == [f"i{row:02}" for row in expected.items[0, :10].tolist()]
+        scores = torch.tensor([each.score for each in found])
+        torch.testing.assert_close(scores, expected.scores[0, :10], atol=1e-4, rtol=0)
+
+
 def read_by(inputs: dict[str, torch.Tensor]) -> Iterator[tuple[str, list[int]]]:
     """What a pass of the model reads of each row: ("row", all of it), or ("rollouts", a group's prompt)."""
     ids, mask = inputs["input_ids"], inputs.get("attention_mask")
@@ -175,6 +195,7 @@ def test_sft_rl_evaluation_and_recommend_feed_the_same_prompt(
     monkeypatch.setattr(SIDScorer, "hidden", recording_hidden)
     # So that each prompt is read in one piece, where it can be seen.
     monkeypatch.setattr("sidrec.decoding.beam_search.common_prefix", lambda prompts: [])
+    monkeypatch.setattr("sidrec.prompts.PromptBuilder.next_item_prefix", lambda self: [])
     path = toy.write(
         tmp_path,
         prompt={"template": template},

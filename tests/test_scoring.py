@@ -1,15 +1,16 @@
 """Log-probabilities of codes: what they sum to, what is forbidden, and which models cannot be scored."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from models import FIRST, SIZES, small_model, small_scorer
+from models import FIRST, SIZES, sid_token_ids, small_model, small_scorer
 
-from sidrec.attention import AttentionKind, sharing_problem
+from sidrec.attention import AttentionKind, last_token_only, last_token_suffices, sharing_problem
 from sidrec.errors import ArtifactError, ConfigError
-from sidrec.scoring import ChildScores
+from sidrec.scoring import ChildScores, SIDScorer
 from sidrec.trie import ROOT, Children
 
 NORMALIZATIONS = ["vocabulary", "level", "catalog"]
@@ -212,3 +213,44 @@ def test_a_model_that_ignores_the_mask_is_found_out(monkeypatch):
     monkeypatch.setattr(AttentionKind, "masks", lambda self, *_: None)
     problem = sharing_problem(model, AttentionKind.of(model), 3)
     assert problem == "reads a continuation beside others differently"
+
+
+def test_the_last_mlp_sees_one_token_of_a_prompt():
+    scorer, _ = small_scorer()
+    seen: list[int] = []
+    for layer in scorer.model.base_model.layers:
+        up = layer.mlp.up_proj
+        up.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        last = scorer.last_hidden(input_ids=ids)
+        assert seen == [4, 1]
+        whole = scorer.hidden(input_ids=ids)
+    assert seen == [4, 1, 4, 4]
+    torch.testing.assert_close(last, whole[:, -1], atol=1e-5, rtol=0)
+
+
+def test_another_thread_is_not_cut():
+    """A server decodes in one thread while another reads whole rows."""
+    scorer, _ = small_scorer()
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        whole = scorer.hidden(input_ids=ids)
+        with last_token_only(scorer.model), ThreadPoolExecutor(1) as pool:
+            here = scorer.hidden(input_ids=ids)
+            there = pool.submit(lambda: scorer.model.base_model(input_ids=ids).last_hidden_state).result()
+    torch.testing.assert_close(there, whole, atol=1e-6, rtol=0)
+    torch.testing.assert_close(here[:, -1], whole[:, -1], atol=1e-5, rtol=0)
+    assert not torch.allclose(here[:, 0], whole[:, 0], atol=1e-3)  # the work that was left out shows
+
+
+def test_a_model_that_mixes_tokens_in_its_last_mlp_is_left_whole():
+    model = small_model()
+    mlp = model.base_model.layers[-1].mlp
+    forward = mlp.forward
+    mlp.forward = lambda hidden: forward(hidden).cumsum(1)
+    assert not last_token_suffices(model, 3)
+    scorer = SIDScorer(model, sid_token_ids(), small_scorer()[0].trie, "catalog")
+    ids = torch.tensor([[3, 4, 5]])
+    with torch.no_grad():
+        torch.testing.assert_close(scorer.last_hidden(input_ids=ids), scorer.hidden(input_ids=ids)[:, -1])

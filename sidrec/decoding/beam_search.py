@@ -27,7 +27,9 @@ Excluded = Sequence[Sequence[int] | np.ndarray | Tensor]
 class Prefix(Protocol):
     """What a reader knows of tokens that prompts begin with."""
 
-    token_ids: tuple[int, ...]
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The tokens."""
 
 
 class PromptReader(Protocol):

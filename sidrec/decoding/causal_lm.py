@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -155,9 +156,9 @@ class TreeBeams:
         self._lengths = self._seen.sum(1)
         room = self._seen.shape[1] + (scorer.trie.num_levels - 1) * min(num_beams, scorer.trie.num_leaves)
         self._cache = AppendCache(room, prefix.cache if begun else None, self.batch_size)
-        hidden = self._read(input_ids, self._positions[:, begun:], self._prompt_masks(mask, begun))
-        last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)  # (B,)
-        hidden = hidden[torch.arange(len(hidden), device=hidden.device), last].unsqueeze(1)  # (B, 1, H)
+        hidden = scorer.last_hidden(
+            **self._inputs(input_ids, self._positions[:, begun:], self._prompt_masks(mask, begun))
+        ).unsqueeze(1)  # (B, 1, H); prompts are padded on the left
         ancestors = torch.zeros((self.batch_size, 1, 0), dtype=torch.bool, device=mask.device)
         self._depths = [_Depth(hidden, ancestors)]
 
@@ -177,14 +178,16 @@ class TreeBeams:
             visible, self._positions[:, begun:], self._positions, self._scorer.model.dtype
         )
 
-    def _read(self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None) -> Tensor:
-        return self._scorer.hidden(
-            input_ids=ids,
-            attention_mask=masks,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
+    def _inputs(
+        self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None
+    ) -> dict[str, Any]:
+        return {
+            "input_ids": ids,
+            "attention_mask": masks,
+            "position_ids": positions,
+            "past_key_values": self._cache,
+            "use_cache": True,
+        }
 
     def score(self, states: Tensor, level: int) -> ChildScores:
         """Score the children of the beams' states."""
@@ -203,7 +206,7 @@ class TreeBeams:
         positions = self._lengths.unsqueeze(1) + depth
         self._positions = torch.cat([self._positions, positions], dim=1)
         masks = self._scorer.attention.masks(visible, positions, self._positions, self._scorer.model.dtype)
-        hidden = self._read(self._scorer.tokens(states), positions, masks)
+        hidden = self._scorer.hidden(**self._inputs(self._scorer.tokens(states), positions, masks))
         self._depths.append(_Depth(hidden, ancestors))
 
     def rewind(self, level: int) -> None:
