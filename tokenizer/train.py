@@ -5,21 +5,17 @@ Lightning takes seconds to import: import this module only where a tokenizer is 
 
 from __future__ import annotations
 
-import logging
 import math
-import signal
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn import functional
 
+from tokenizer.cpu_training import make_trainer, quiet_training
 from tokenizer.rqvae import RQVAE, RQVAESettings
 
 EVALUATE_EVERY = 5
@@ -73,21 +69,10 @@ def fit_rqvae(vectors: np.ndarray, settings: RQVAESettings, *, on_epoch: OnEpoch
     model.standardize_like(vectors)
     data = model.standardize(vectors)
     training = _Training(model, data, on_epoch)
-    with _one_thread(), _quiet_lightning(), _interruptible():
+    with quiet_training():
         with torch.no_grad():
             model.quantizer.initialize(model.encoder(data), seed=settings.seed)
-        trainer = Trainer(
-            max_epochs=settings.epochs,
-            accelerator="cpu",
-            devices=1,
-            # Otherwise Lightning joins whatever torchrun or SLURM job it believes to be in.
-            plugins=[LightningEnvironment()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
+        trainer = make_trainer(settings.epochs)
         trainer.fit(
             training, train_dataloaders=_ShuffledSlices(data, settings.batch_size, seed=settings.seed)
         )
@@ -206,44 +191,3 @@ class _Training(LightningModule):
         self.model.quantizer.revive(self.model.encoder(self.data[rows]), dead, generator=self.generator)
         for idle, codes in zip(self.idle_epochs, dead, strict=True):
             idle[codes] = 0
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Hold back Lightning's banners and advertisements, and two warnings that nobody here can act on."""
-    names = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="GPU available but not used")
-            # This one is about Lightning's own code.
-            warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C be a KeyboardInterrupt: Lightning makes it a SystemExit and leaves the signal ignored."""
-    try:
-        yield
-    except SystemExit as stop:
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from None

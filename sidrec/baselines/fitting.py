@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from sidrec.baselines.config import GRU4RecConfig, SASRecBCEConfig, SASRecConfig, SequentialConfig
+from sidrec.baselines.config import GRU4RecConfig, SASRecBCEConfig, SASRecConfig
 from sidrec.baselines.gru4rec import GRU4Rec
 from sidrec.baselines.sasrec import SASRec
 from sidrec.baselines.sequences import WindowBatches, train_windows
@@ -34,9 +33,7 @@ from sidrec.baselines.sequential import (
 from sidrec.baselines.validation import evaluate
 from sidrec.catalog import EvaluationRows, Split
 from sidrec.errors import CatalogError, ConfigError
-
-# One thread, silence and Ctrl-C are the same for every training of ours.
-from tokenizer.train import _interruptible, _one_thread, _quiet_lightning
+from tokenizer.cpu_training import make_trainer, quiet_training
 
 BETAS = (0.9, 0.98)
 WARMUP_STEPS = 100
@@ -129,9 +126,10 @@ def fit_sequential(
         )
     batches = WindowBatches(windows, settings.batch_size, padding=model.padding, seed=seed)
     training = _Training(model, loss, split.valid, on_epoch)
-    with _one_thread(), _quiet_lightning(), _interruptible(), torch.random.fork_rng(devices=[]):
+    with quiet_training(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # dropout knows no other generator
-        _trainer(settings).fit(training, train_dataloaders=batches)
+        trainer = make_trainer(settings.epochs, largest_gradient=LARGEST_GRADIENT)
+        trainer.fit(training, train_dataloaders=batches)
     model.load_state_dict(training.best_state)
     return Fitted(
         model=model.eval(),
@@ -140,22 +138,6 @@ def fit_sequential(
         valid=training.best_valid,
         seconds=time.monotonic() - started,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-    )
-
-
-def _trainer(settings: SequentialConfig) -> Trainer:
-    return Trainer(
-        max_epochs=settings.epochs,
-        accelerator="cpu",
-        devices=1,
-        # Otherwise Lightning joins whatever torchrun or SLURM job it believes to be in.
-        plugins=[LightningEnvironment()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        gradient_clip_val=LARGEST_GRADIENT,
     )
 
 
