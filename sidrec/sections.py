@@ -188,7 +188,7 @@ class EvaluationConfig(Section):
     memory_mb: int | None = Field(
         None,
         ge=1,
-        description="MiB that the prompts decoded at once may take beside the weights; absent: 256 on a CPU, "
+        description="MiB that the prompts decoded at once may take beside the weights; absent: 64 on a CPU, "
         "half of what is free on a GPU.",
     )
     bootstrap_samples: int = Field(1000, ge=1, description="Resamples of the users behind every interval.")
