@@ -81,11 +81,11 @@ class SIDScorer:
             ArtifactError: If the vocabulary lacks a SID token.
             ValueError: If levels differ, or a code has no token.
         """
-        self.model, self.trie, self.normalization = model, trie, normalization
         self.head: nn.Linear = model.get_output_embeddings()
         device = self.head.weight.device
+        self.model, self.trie, self.normalization = model, trie.to(device), normalization
         if token_ids is None:
-            self.token_ids = [trie.codes_at(level).unique().to(device) for level in range(trie.num_levels)]
+            self.token_ids = [self.trie.codes_at(level).unique() for level in range(trie.num_levels)]
         else:
             self.token_ids = [torch.tensor(ids, device=device) for ids in token_ids]
         if len(self.token_ids) != trie.num_levels:
@@ -108,11 +108,12 @@ class SIDScorer:
 
     def _by_state(self, *, codes_are_tokens: bool) -> tuple[Tensor, Tensor]:
         """For each state of the trie, the code that leads to it: its place in its level, and its token."""
-        columns = [torch.zeros(1, dtype=torch.int32)]
-        tokens = [torch.zeros(1, dtype=torch.int32)]
+        device = self.trie.device
+        columns = [torch.zeros(1, dtype=torch.int32, device=device)]
+        tokens = [torch.zeros(1, dtype=torch.int32, device=device)]
         for level, ids in enumerate(self.token_ids):
-            codes = self.trie.codes_at(level).to(ids.device)
-            column = torch.searchsorted(ids, codes.long()) if codes_are_tokens else codes.long()
+            codes = self.trie.codes_at(level).long()
+            column = torch.searchsorted(ids, codes) if codes_are_tokens else codes
             if int(column.max()) >= len(ids):
                 raise ValueError(
                     f"The trie has code {int(column.max())} at level {level}, the vocabulary {len(ids)} "
@@ -120,8 +121,7 @@ class SIDScorer:
                 )
             columns.append(column.int())
             tokens.append(ids[column].int())
-        device = self.trie.device
-        return torch.cat([c.to(device) for c in columns]), torch.cat([c.to(device) for c in tokens])
+        return torch.cat(columns), torch.cat(tokens)
 
     @torch.no_grad()
     def _logits_problem(self) -> str | None:

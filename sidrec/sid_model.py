@@ -57,9 +57,7 @@ class SIDModel:
             ArtifactError: If the text tokenizer lacks a SID token.
         """
         vocabulary = SIDVocabulary.find_in(text_tokenizer, semantic_ids.codebook_sizes)
-        scorer = SIDScorer(
-            model, vocabulary.token_ids, SIDTrie(semantic_ids.codes).to(model.device), settings.normalization
-        )
+        scorer = SIDScorer(model, vocabulary.token_ids, SIDTrie(semantic_ids.codes), settings.normalization)
         prompts = PromptBuilder(settings, text_tokenizer, vocabulary, semantic_ids.codes)
         reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)
         return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader)
@@ -112,7 +110,7 @@ class SIDModel:
         Args:
             histories: Oldest first; a prompt shows the newest `max_history` items.
             num_beams: M: the length of the lists, and the width of a beam search.
-            on_batch: Called with (prompts done, prompts in all) after each group; not for `exact`.
+            on_batch: Called with (prompts done, prompts in all) after each group.
             ranking: `beam`: constrained beam search, which prunes; `exact`: the exact best.
             exclude_history: Leave out all items of a history, those too that its prompt no longer shows.
             prefix: What `read_prefix` returned, for a beam search; weights must not have changed since.
@@ -128,7 +126,7 @@ class SIDModel:
         was_training = self.model.training
         self.model.eval()
         if ranking == "exact":
-            found = self._exact(prompts, num_beams, excluded)
+            found = self._exact(prompts, num_beams, excluded, on_batch)
         else:
             found = constrained_beam_search(
                 self.reader,
@@ -150,11 +148,22 @@ class SIDModel:
         self.model.train(was_training)
         return prefix
 
-    def _exact(self, prompts: list[list[int]], num_beams: int, excluded: list[np.ndarray] | None) -> Ranking:
-        """Prove the best of most rows cheaply, and score all items for those where that would take too
-        long.
-        """
-        found = exact_topk(self.reader, self.scorer.trie, prompts, num_beams=num_beams, excluded=excluded)
+    def _exact(
+        self,
+        prompts: list[list[int]],
+        num_beams: int,
+        excluded: list[np.ndarray] | None,
+        on_batch: Callable[[int, int], None] | None,
+    ) -> Ranking:
+        """Prove the best of most rows cheaply; score all items for those where that would take too long."""
+        found = exact_topk(
+            self.reader,
+            self.scorer.trie,
+            prompts,
+            num_beams=num_beams,
+            excluded=excluded,
+            on_batch=on_batch,
+        )
         assert found.complete is not None
         rest = (~found.complete).nonzero().squeeze(1)
         if len(rest):

@@ -32,7 +32,7 @@ class TableReader:
         generator = torch.Generator().manual_seed(seed)
         num_nodes = max(trie.codes_at(level).shape[0] for level in range(trie.num_levels))
         self.logits = 2 * torch.randn((num_prompts, trie.dead_end + 1 + num_nodes), generator=generator)
-        self.trie, self.rows = trie, rows
+        self.trie, self.rows, self.device = trie, rows, trie.device
 
     def read_prefix(self, token_ids: list[int]) -> NoPrefix:
         return NoPrefix()

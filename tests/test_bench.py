@@ -13,7 +13,15 @@ REPO = Path(__file__).parents[1]
 @pytest.mark.slow
 def test_the_ways_of_decoding_agree(tmp_path: Path) -> None:
     report = tmp_path / "bench.json"
-    command = [sys.executable, "scripts/bench_decoding.py", "--quick", "--repeats", "1", "--json", str(report)]
+    command = [
+        sys.executable,
+        "scripts/bench_decoding.py",
+        "--quick",
+        "--repeats",
+        "1",
+        "--json",
+        str(report),
+    ]
     ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     cases = json.loads(report.read_text(encoding="utf-8"))["cases"]

@@ -33,7 +33,13 @@ class Prefix(Protocol):
 
 
 class PromptReader(Protocol):
-    """A model as the search sees it: it reads prompts, and knows how many it can hold."""
+    """A model as the search sees it: it reads prompts, and knows how many it can hold.
+
+    Attributes:
+        device: Where prompts, and the trie that is searched, have to be.
+    """
+
+    device: torch.device
 
     def read_prefix(self, token_ids: Sequence[int]) -> Any:
         """Read what prompts begin with: a `Prefix`."""
@@ -75,7 +81,8 @@ def constrained_beam_search(
     Args:
         model: A causal LM, whose token ids are the codes of the trie; or a `PromptReader` such as
             `sidrec.decoding.CausalLM`, which brings its own `scores`.
-        trie: What may be found: the trie of the model, or a `subset` of it.
+        trie: What may be found: the trie of the model, or a `subset` of it. For many calls, put it on the
+            model's device once (`trie.to`).
         input_ids: (B, P) prompt tokens, padded on any side, or B lists of tokens.
         attention_mask: (B, P), nonzero = a real token; for lists, and where nothing is padded, None.
         num_beams: M, at least 1; it may be more than there are items.
@@ -87,7 +94,7 @@ def constrained_beam_search(
         on_batch: Called with (prompts done, prompts in all) after each group.
 
     Returns:
-        One row per prompt, in the order given, on the trie's device.
+        One row per prompt, in the order given, on the model's device.
 
     Raises:
         ValueError: If `num_beams` is below 1, a prompt is empty or longer than the model's positions, or an
@@ -98,6 +105,7 @@ def constrained_beam_search(
     if num_beams < 1:
         raise ValueError(f"num_beams is {num_beams}; a search needs at least 1.")
     reader = as_reader(model, trie, scores)
+    trie = trie.to(reader.device)
     prompts = as_lists(input_ids, attention_mask)
     row_filter = row_filter_of(trie, excluded, len(prompts))
     width = min(num_beams, trie.num_leaves)

@@ -55,6 +55,7 @@ class CausalLM:
                 free on a GPU.
         """
         self.scorer = scorer
+        self.device = scorer.trie.device
         self._budget = memory_budget
         if not scorer.shares_prompts:
             logger.warning(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ def exact_topk(
     scores: Normalization = "vocabulary",
     excluded: Excluded | None = None,
     max_nodes: int = MAX_NODES,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> Ranking:
     """Return the best `num_beams` items of each prompt, and whether that is proven.
 
@@ -62,6 +63,7 @@ def exact_topk(
         excluded: As there.
         max_nodes: Nodes of a level that a prompt may keep. Where there are more above the threshold, the row
             is what beam search found and `complete` is False.
+        on_batch: As there.
 
     Raises:
         ValueError: As there, or if `max_nodes` is below 1.
@@ -70,6 +72,7 @@ def exact_topk(
     if num_beams < 1 or max_nodes < 1:
         raise ValueError(f"num_beams is {num_beams} and max_nodes {max_nodes}; both must be at least 1.")
     reader = as_reader(model, trie, scores)
+    trie = trie.to(reader.device)
     prompts = as_lists(input_ids, attention_mask)
     row_filter = row_filter_of(trie, excluded, len(prompts))
     rankings = []
@@ -77,9 +80,10 @@ def exact_topk(
     for read in read_in_groups(reader, trie, prompts, width, row_filter=row_filter):
         found = search(read.beams, trie, num_beams=num_beams, row_filter=read.row_filter)
         read.beams.rewind(0)
-        rankings.append(
-            (read.rows, _certified(read.beams, trie, found, num_beams, max_nodes, read.row_filter))
-        )
+        found = _certified(read.beams, trie, found, num_beams, max_nodes, read.row_filter)
+        rankings.append((read.rows, found))
+        if on_batch is not None:
+            on_batch(sum(len(rows) for rows, _ in rankings), len(prompts))
     return in_order(rankings)
 
 
@@ -161,6 +165,7 @@ def rank_all(
     """
     if num_beams < 1:
         raise ValueError(f"num_beams is {num_beams}; a list needs at least 1.")
+    trie = trie.to(reader.device)
     prompts = as_lists(input_ids, None)
     row_filter = row_filter_of(trie, excluded, len(prompts))
     rankings = []
