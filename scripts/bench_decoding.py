@@ -32,7 +32,6 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, PreTrainedModel
 
 from sidrec.decoding import CausalLM, SIDLogitsProcessor, constrained_beam_search
-from sidrec.scoring import SIDScorer
 from sidrec.trie import SIDTrie
 
 LEVELS, CODES, ITEMS, NEWLINE, EOS = 3, 256, 4000, 3, 2
@@ -155,7 +154,7 @@ def ways(case: Case, codes: np.ndarray) -> dict[str, Callable[[], Found | None]]
     by_dict = DictProcessor(codes, case.prompt)
     processor = SIDLogitsProcessor(case.trie)
     readers = {
-        name: CausalLM(SIDScorer(case.model, None, case.trie, name)) for name in ("vocabulary", "level")
+        name: CausalLM.from_model(case.model, case.trie, scores=name) for name in ("vocabulary", "level")
     }
 
     def ours(scores: str) -> Found:

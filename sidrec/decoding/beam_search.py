@@ -125,9 +125,8 @@ def as_reader(model: Any, trie: SIDTrie, scores: Normalization) -> PromptReader:
     if hasattr(model, "rows_that_fit"):
         return model
     from sidrec.decoding.causal_lm import CausalLM
-    from sidrec.scoring import SIDScorer
 
-    return CausalLM(SIDScorer(model, None, trie, scores))
+    return CausalLM.from_model(model, trie, scores=scores)
 
 
 def row_filter_of(trie: SIDTrie, excluded: Excluded | None, num_prompts: int) -> RowFilter | None:

@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,12 @@ from sidrec.attention import AppendCache
 from sidrec.decoding.prompts import Group
 from sidrec.decoding.search import Beams
 from sidrec.scoring import ChildScores, SIDScorer
+from sidrec.trie import SIDTrie
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from sidrec.sections import Normalization
 
 logger = logging.getLogger(__name__)
 MEMORY_BUDGET = 2**26
@@ -63,6 +69,22 @@ class CausalLM:
                 type(scorer.model).__name__,
                 scorer.why_not,
             )
+
+    @classmethod
+    def from_model(
+        cls,
+        model: PreTrainedModel,
+        trie: SIDTrie,
+        *,
+        scores: Normalization = "vocabulary",
+        memory_budget: int | None = None,
+    ) -> CausalLM:
+        """Take a model whose token ids are the codes of the trie; for many searches, do it once.
+
+        Raises:
+            ArtifactError: If a code is no token of the model.
+        """
+        return cls(SIDScorer(model, None, trie, scores), memory_budget=memory_budget)
 
     @torch.no_grad()
     def read_prefix(self, token_ids: Sequence[int]) -> Prefix:
