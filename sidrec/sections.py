@@ -51,11 +51,24 @@ class Section(BaseModel):
 class TokenizerConfig(Section):
     """How item vectors become semantic IDs."""
 
-    method: Literal["rqvae", "shuffled", "random"] = Field(
+    method: Literal["rqvae", "rqkmeans", "balanced_rqkmeans", "opq", "import", "shuffled", "random"] = Field(
         "rqvae",
-        description="rqvae: residual-quantized VAE; two controls: shuffled: the same codes, dealt to other "
-        "items; random: codes drawn without looking at the items.",
+        description="rqvae: residual-quantized VAE; rqkmeans: residual k-means; balanced_rqkmeans: the same "
+        "with equally many items on every code of a level; opq: optimized product quantization, without "
+        "order of codes; import: the codes of tokenizer.index; two controls: shuffled: the codes of rqvae, "
+        "dealt to other items; random: codes drawn without looking at the items.",
     )
+    collisions: Literal["reassign", "extra_level", "keep"] = Field(
+        "reassign",
+        description="Items that share all codes: reassign: move as few last codes as possible, at least "
+        "cost; extra_level: one more level that numbers them (TIGER); keep: leave them.",
+    )
+    index: Path | None = Field(
+        None,
+        description="With method import: codes that others made: index.json of LC-Rec, LETTER or MiniOneRec, "
+        "or CSV or Parquet with item_id and a column per level.",
+    )
+    iterations: int = Field(25, ge=1, description="Of the k-means methods, per level.")
     source: Path | None = Field(
         None,
         description="With method shuffled: the run whose semantic IDs are dealt anew. Absent: those that "
@@ -88,6 +101,8 @@ class TokenizerConfig(Section):
             raise ValueError(
                 f"tokenizer.source is read by tokenizer.method=shuffled only, not by {self.method}"
             )
+        if (self.index is None) == (self.method == "import"):
+            raise ValueError("tokenizer.index and tokenizer.method=import go together")
         return self
 
 

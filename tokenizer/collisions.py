@@ -49,6 +49,41 @@ def collision_groups(codes: np.ndarray) -> list[np.ndarray]:
     return [rows for rows in _rows_by_value(np.asarray(codes)) if len(rows) > 1]
 
 
+def add_level(codes: np.ndarray) -> np.ndarray:
+    """Give (N, L + 1) codes: items that share an ID are numbered from 0 in the order of rows, others get 0.
+
+    Source: TIGER (arXiv:2305.05065), section 3.1.
+    """
+    codes = np.asarray(codes)
+    number = np.zeros(len(codes), dtype=np.int64)
+    for rows in collision_groups(codes):
+        number[rows] = np.arange(len(rows))
+    return np.column_stack([codes, number])
+
+
+def mean_codebooks(codes: np.ndarray, latents: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Give code vectors to codes that came without: of each level the mean of what its items leave over.
+
+    Args:
+        codes: (N, L) integers.
+        latents: (N, d) with mean 0.
+        sizes: K of each level. A code that no item has gets the mean of its level, 0.
+
+    Returns:
+        Per level (K, d) float64.
+    """
+    residuals = np.asarray(latents, dtype=np.float64)
+    books = []
+    for level, size in enumerate(sizes):
+        own = codes[:, level]
+        sums = np.zeros((size, residuals.shape[1]))
+        np.add.at(sums, own, residuals)
+        book = sums / np.maximum(np.bincount(own, minlength=size), 1)[:, None]
+        books.append(book)
+        residuals = residuals - book[own]
+    return books
+
+
 def make_unique(codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.ndarray]) -> Resolution:
     """Give every item its own semantic ID by moving as few items as possible, as little as possible.
 

@@ -6,23 +6,19 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sidrec.artifacts import Stage, load_semantic_ids, sha256_of_file, write_json
+from sidrec.artifacts import Stage, sha256_of_file, write_json
 from sidrec.catalog import Catalog, read_catalog
 from sidrec.config import Config
 from sidrec.embedding import embed
 from sidrec.errors import CatalogError, ConfigError, SidrecError
 from sidrec.progress import progress
-from tokenizer.controls import random_codes, shuffled_codes
+from sidrec.stages.quantization import CONTROLS, quantize, read_import, read_source, seed_of_tokenizer
 from tokenizer.health import health
 from tokenizer.semantic_ids import SemanticIDs
-
-if TYPE_CHECKING:
-    from tokenizer.collisions import Resolution
-    from tokenizer.train import FitResult
 
 logger = logging.getLogger(__name__)
 
@@ -81,12 +77,12 @@ def stage_of(config: Config, catalog: Catalog) -> Stage:
     inputs = {"catalog": catalog.sha256}
     if config.embedding.path is not None and config.embedding.path.is_file():
         inputs["vectors"] = sha256_of_file(config.embedding.path)
-    source = _read_source(config, catalog)
-    if source is not None:
-        inputs["source"] = source.sha256
+    for name, table in (("source", read_source(config, catalog)), ("index", read_import(config, catalog))):
+        if table is not None:
+            inputs[name] = table.sha256
     settings = {
         "embedding": config.embedding.model_dump(mode="json", exclude={"cache"}),
-        "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"seed", "source"}),
+        "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"seed", "source", "index"}),
     }
     return Stage(config.output / "tokenize", "tokenize", settings, inputs, seed_of_tokenizer(config))
 
@@ -99,6 +95,8 @@ def _check_output(output: Path) -> None:
 
 
 def _check_code_space(config: Config, num_items: int) -> None:
+    if config.tokenizer.method == "import":
+        return
     sizes = config.tokenizer.codebook_sizes
     space = int(np.prod(sizes, dtype=object))
     if space < num_items:
@@ -108,75 +106,23 @@ def _check_code_space(config: Config, num_items: int) -> None:
         )
 
 
-def seed_of_tokenizer(config: Config) -> int:
-    """Return the seed of everything random in this stage."""
-    return config.seed if config.tokenizer.seed is None else config.tokenizer.seed
-
-
-def _read_source(config: Config, catalog: Catalog) -> SemanticIDs | None:
-    """Load the semantic IDs that `tokenizer.source` names, which must be of the same items."""
-    if config.tokenizer.source is None:
-        return None
-    source = load_semantic_ids(config.tokenizer.source / "tokenize")
-    if source.item_ids != catalog.items["item_id"].tolist():
-        raise ConfigError(
-            f"tokenizer.source: {config.tokenizer.source} has semantic IDs of {len(source)} other items than "
-            f"the {catalog.num_items} of this catalogue. Name a run of the same catalogue."
-        )
-    return source
-
-
 def _make_semantic_ids(
     config: Config, catalog: Catalog, vectors: np.ndarray, directory: Path
 ) -> tuple[SemanticIDs, dict[str, Any]]:
-    """Make the table that `tokenizer.method` asks for, and the stage's metrics."""
-    source = _read_source(config, catalog)
-    item_ids = catalog.items["item_id"].tolist()
-    sizes, method, seed = config.tokenizer.codebook_sizes, config.tokenizer.method, seed_of_tokenizer(config)
-    facts: dict[str, Any] = {}
-    best_epoch = None
-    if method == "random":
-        codes = random_codes(catalog.num_items, sizes, seed=seed)
-    elif source is not None:
-        codes, sizes = shuffled_codes(source.codes, seed=seed), source.codebook_sizes
-    else:
-        fitted, resolution, facts = _fit(config, vectors)
-        codes, best_epoch = resolution.codes, fitted.best_epoch
-        if method == "rqvae":
-            fitted.model.save(directory / "tokenizer.safetensors")
-        else:
-            codes, facts = shuffled_codes(codes, seed=seed), {}
+    """Make the table that the config asks for, and the stage's metrics."""
+    made = quantize(config, catalog, vectors)
+    if made.save is not None:
+        made.save(directory / "tokenizer.safetensors")
     metrics = {
-        "method": method,
+        "method": config.tokenizer.method,
+        "collisions": config.tokenizer.collisions,
         "items": catalog.num_items,
-        "codebook_sizes": list(sizes),
-        "best_epoch": best_epoch,
+        "codebook_sizes": list(made.sizes),
+        "best_epoch": made.best_epoch,
         "catalog": catalog.statistics(),
-        **health(codes, sizes, **facts),
+        **health(made.codes, made.sizes, **made.facts),
     }
-    return SemanticIDs(item_ids, codes, sizes), metrics
-
-
-def _fit(config: Config, vectors: np.ndarray) -> tuple[FitResult, Resolution, dict[str, Any]]:
-    """Train the RQ-VAE and resolve collisions; the facts are what `health` is told about it."""
-    from tokenizer.collisions import make_unique
-    from tokenizer.rqvae import RQVAESettings
-    from tokenizer.train import fit_rqvae
-
-    ours = config.tokenizer.model_dump(exclude={"method", "source", "seed"})
-    settings = RQVAESettings(**ours, seed=seed_of_tokenizer(config))
-    with progress("RQ-VAE", "epochs") as advance:
-        fitted = fit_rqvae(vectors, settings, on_epoch=lambda epoch, _: advance(epoch, settings.epochs))
-    codes = fitted.model.encode(vectors)
-    error = float(((fitted.model.decode(codes) - vectors) ** 2).sum(1).mean())
-    resolution = make_unique(codes, fitted.model.latents(vectors), fitted.model.codebooks())
-    facts = {
-        "moved": resolution.moved,
-        "collision_rate_before": resolution.collision_rate_before,
-        "reconstruction_error": error,
-        "variance": float(((vectors - vectors.mean(0)) ** 2).sum(1).mean()),
-    }
-    return fitted, resolution, facts
+    return SemanticIDs(catalog.items["item_id"].tolist(), made.codes, made.sizes), metrics
 
 
 def _holds(directory: Path, catalog: Catalog) -> bool:
@@ -207,6 +153,6 @@ def _report(metrics: dict[str, Any]) -> None:
             f"{metrics['collision_rate_after']:.3f} after moving {metrics['items_moved']} items; "
             f"{100 * metrics['explained']:.0f}% of the variance explained"
         )
-    elif metrics["method"] != "rqvae":
+    elif metrics["method"] in CONTROLS:
         fitted = f"; {metrics['method']} semantic IDs, a control"
     logger.info("tokenize: codes used per level %s%s", used, fitted)

@@ -1,0 +1,104 @@
+"""Read tables of codes that others made: LC-Rec's index.json, CSV, Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tokenizer.semantic_ids import SemanticIDs
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+def read_codes(path: str | Path) -> SemanticIDs:
+    """Read the codes of items; collisions are allowed.
+
+    * `.json`: `{"<item id>": ["<a_12>", "<b_3>", ...], ...}`, as LC-Rec, LETTER and MiniOneRec write it.
+    * `.csv`, `.tsv`: a column `item_id`, and a column of integers for each level, in their order.
+    * `.parquet`: the same, or a column `codes` of lists; also what `SemanticIDs.save` wrote.
+
+    Codebook sizes are those of the file, or the largest code of each level plus 1.
+
+    Raises:
+        ValueError: If the file is missing or no such table; the message says which item is at fault.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        return SemanticIDs.read_index(path)
+    if path.suffix not in TABLES:
+        raise ValueError(
+            f"{path} is none of the tables of codes that can be read: .json, {', '.join(TABLES)}."
+        )
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file, expected a table of codes.")
+    if path.suffix == ".parquet" and _is_ours(path):
+        return SemanticIDs.load(path)
+    return _read_table(path)
+
+
+def _is_ours(path: Path) -> bool:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return b"codebook_sizes" in (parquet.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a Parquet file, or it is damaged ({error}).") from error
+
+
+def _read_table(path: Path) -> SemanticIDs:
+    import pandas as pd
+
+    if path.suffix == ".parquet":
+        table = pd.read_parquet(path)
+    else:
+        try:
+            table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype={"item_id": str})
+        except (ValueError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} cannot be read as a table ({error}).") from error
+    columns = [name for name in table.columns if name != "item_id"]
+    if "item_id" not in table.columns or not columns:
+        raise ValueError(
+            f"{path} needs a column item_id and one of codes for each level; it has {list(table.columns)}."
+        )
+    item_ids = table["item_id"].astype(str).tolist()
+    if columns == ["codes"]:
+        codes = _from_lists(path, item_ids, table["codes"].tolist())
+    else:
+        codes = _from_columns(path, item_ids, table, columns)
+    if codes.min() < 0:
+        row = int((codes < 0).any(axis=1).argmax())
+        raise ValueError(f'{path}: item "{item_ids[row]}" has a code below 0: {codes[row].tolist()}.')
+    try:
+        return SemanticIDs(item_ids, codes, tuple((codes.max(axis=0) + 1).tolist()))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _from_lists(path: Path, item_ids: list[str], rows: list[object]) -> np.ndarray:
+    lengths = {len(row) for row in rows if isinstance(row, (list, tuple, np.ndarray))}
+    if len(lengths) != 1 or not all(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
+        raise ValueError(f"{path}: the column codes must hold a list of one length for every item.")
+    codes = np.array([list(row) for row in rows])  # type: ignore[call-overload]
+    if not np.issubdtype(codes.dtype, np.integer):
+        raise ValueError(
+            f'{path}: codes are integers; those of item "{item_ids[0]}" are {codes[0].tolist()}.'
+        )
+    return codes
+
+
+def _from_columns(path: Path, item_ids: list[str], table: object, columns: list[str]) -> np.ndarray:
+    import pandas as pd
+
+    assert isinstance(table, pd.DataFrame)
+    for name in columns:
+        column = table[name]
+        if not pd.api.types.is_integer_dtype(column):
+            bad = pd.to_numeric(column, errors="coerce")
+            row = int(((bad.isna()) | (bad % 1 != 0)).to_numpy().argmax())
+            raise ValueError(
+                f'{path}: column {name} must hold an integer for every item; item "{item_ids[row]}" has '
+                f"{column.iloc[row]}."
+            )
+    return table[columns].to_numpy(dtype=np.int64)
