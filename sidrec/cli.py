@@ -132,12 +132,26 @@ def recommend(
 
 
 @app.command()
-def inspect(directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]) -> None:
-    """What is in a run; refuses what does not fit together."""
+def inspect(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run directory; or a table of codes: .json, .csv, .parquet."),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all figures of the semantic IDs, unrounded.")
+    ] = False,
+) -> None:
+    """What is in a run, and what its semantic IDs are worth; refuses what does not fit together."""
     from sidrec.errors import ArtifactError
+    from sidrec.inspection import health_of
     from sidrec.inspection import inspect as look
+    from tokenizer.verdicts import judge
 
-    states = look(directory)
+    states = [] if path.is_file() else look(path)
+    report = health_of(path)
+    if as_json:
+        typer.echo(json.dumps(report, indent=1))
+        return
     rows = [
         [
             state.stage,
@@ -147,7 +161,13 @@ def inspect(directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run
         ]
         for state in states
     ]
-    _print_table(["stage", "state", "took", "made from (sha256)"], rows)
+    if rows:
+        _print_table(["stage", "state", "took", "made from (sha256)"], rows)
+        typer.echo()
+    if report is not None:
+        verdicts = [[each.figure, each.value, each.verdict, each.advice] for each in judge(report)]
+        _print_table(["semantic IDs", "figure", "verdict", "what to do"], verdicts)
+        typer.echo("Use of codes and reconstruction alone do not predict ranking: train, and compare.")
     problems = [problem for state in states for problem in state.problems]
     if problems:
         raise ArtifactError(" ".join(problems))

@@ -113,7 +113,7 @@ def test_a_directory_without_a_stage_is_refused(tmp_path: Path) -> None:
 def test_the_command_prints_a_line_per_stage(toy_run: Path, command: Callable[..., Ended]) -> None:
     ended = command("inspect", toy_run)
     sha = json.loads((toy_run / "rl" / "manifest.json").read_text())["inputs"]["semantic_ids"]
-    lines = ended.out.splitlines()
+    lines = ended.out.partition("\n\n")[0].splitlines()
     assert (ended.status, ended.err) == (0, "")
     assert [line.split()[:2] for line in lines[2:]] == [[stage, "done"] for stage in STAGES]
     assert f"semantic_ids {sha[:8]}" in lines[8]
@@ -127,4 +127,4 @@ def test_the_command_refuses_what_does_not_fit_together(
     ended = command("inspect", tmp_path / "run")
     assert ended.status == 2
     assert ended.err == f"sidrec: {tmp_path}/run/sft/prompts.json is missing.\n"
-    assert len(ended.out.splitlines()) == 2 + len(STAGES)
+    assert len(ended.out.partition("\n\n")[0].splitlines()) == 2 + len(STAGES)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tokenizer.collisions import collision_rate
 from tokenizer.semantic_ids import level_name
+from tokenizer.structure import colliding_events, neighbour_agreement, tree
 
 
 def health(
@@ -19,6 +20,8 @@ def health(
     collision_rate_before: float | None = None,
     reconstruction_error: float | None = None,
     variance: float | None = None,
+    vectors: np.ndarray | None = None,
+    events: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Collect the figures of a table of semantic IDs, ready for JSON; what was not given is None.
 
@@ -29,13 +32,16 @@ def health(
         collision_rate_before: Before the resolution.
         reconstruction_error: Mean squared error of the decoded embeddings, in the square of their unit.
         variance: Of the embeddings, mean over the dimensions, in the same unit.
+        vectors: (N, D) the embeddings.
+        events: (N,) how often each item was had.
 
     Returns:
         `items`; `levels`, per level its name, `codebook_size`, `codes_used`, `share_used`, `perplexity` (2 to
         the entropy in bits of the codes, in [1, K]: as many codes as would be in use if all were used alike)
         and `largest_share` (of items on the most common code); `collision_rate_before`,
         `collision_rate_after`; `items_moved`; `reconstruction_error`, `variance` and `explained` = 1 - error
-        / variance (None where the variance is 0).
+        / variance (None where the variance is 0); `tree`, `colliding_events` and `neighbours` as
+        `structure.py` has them.
 
     Raises:
         ValueError: If there are no items, or codes and sizes do not fit.
@@ -61,6 +67,9 @@ def health(
         "reconstruction_error": _number(reconstruction_error),
         "variance": _number(variance),
         "explained": explained,
+        "tree": tree(codes),
+        "colliding_events": None if events is None else colliding_events(codes, events),
+        "neighbours": (None if vectors is None or len(codes) < 2 else neighbour_agreement(codes, vectors)),
     }
 
 

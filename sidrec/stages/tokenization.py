@@ -120,9 +120,15 @@ def _make_semantic_ids(
         "codebook_sizes": list(made.sizes),
         "best_epoch": made.best_epoch,
         "catalog": catalog.statistics(),
-        **health(made.codes, made.sizes, **made.facts),
+        **health(made.codes, made.sizes, vectors=vectors, events=_events_of(catalog), **made.facts),
     }
     return SemanticIDs(catalog.items["item_id"].tolist(), made.codes, made.sizes), metrics
+
+
+def _events_of(catalog: Catalog) -> np.ndarray:
+    """How often each item was had, by catalogue row."""
+    counts = catalog.interactions["item_id"].value_counts()
+    return catalog.items["item_id"].map(counts).fillna(0).to_numpy()
 
 
 def _holds(directory: Path, catalog: Catalog) -> bool:
