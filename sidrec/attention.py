@@ -1,5 +1,4 @@
-"""What a causal LM needs to read one prompt for many continuations: masks by position, and a cache that
-appends.
+"""What reading one prompt for many continuations needs: masks by position, and a cache that appends.
 
 Continuations stand in the sequence dimension, so a mask must say who sees whom. Windows of sliding attention
 count positions, not places in the row: those differ as soon as continuations stand side by side.
@@ -80,9 +79,7 @@ class AppendCache(Cache):
     """
 
     def __init__(self, capacity: int, prefix: AppendCache | None = None, rows: int = 1) -> None:
-        """Make room for `capacity` tokens; with a `prefix` of one row, begin with its tokens in all
-        `rows`.
-        """
+        """Make room for `capacity` tokens; begin with those of a `prefix` of one row, in all `rows`."""
         super().__init__(layer_class_to_replicate=partial(AppendLayer, capacity=capacity))  # type: ignore[arg-type]
         for layer in [] if prefix is None else prefix.append_layers():
             begun = AppendLayer(capacity=capacity)

@@ -166,9 +166,7 @@ class SIDScorer:
         return self.model.base_model(**inputs).last_hidden_state
 
     def last_hidden(self, **inputs: object) -> Tensor:
-        """Run the trunk and return the state of the last token of each row, (B, H), with less work than
-        `hidden`.
-        """
+        """Run the trunk for the state of each row's last token alone, (B, H): less work than `hidden`."""
         with last_token_only(self.model) if self._cuts else nullcontext():
             return self.hidden(**inputs)[:, -1]
 

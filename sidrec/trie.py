@@ -138,16 +138,12 @@ class SIDTrie:
         )
 
     def codes_at(self, level: int) -> Tensor:
-        """Return the code of every node of depth `level` + 1, also where a subset has left none of its
-        items.
-        """
+        """Return the code of every node of depth `level` + 1, those without items of a subset too."""
         first, last = self._bounds[level]
         return self._edge_codes[first - 1 : last - 1]
 
     def alive(self, states: Tensor) -> Tensor | None:
-        """Return whether an item is at or below each of `states`, (...) bool; None where all are (no
-        subset).
-        """
+        """Return whether each of `states` leads to an item, (...) bool; None if all do (no subset)."""
         return None if self._alive is None else self._alive[states]
 
     def find(self, codes: Tensor) -> Tensor:
@@ -222,9 +218,7 @@ class SIDTrie:
         return self._item_start[states].long(), self._item_end[states].long()
 
     def places(self) -> Tensor:
-        """Return where each item stands in the trie's order, (num_rows,); -1 for one that a subset left
-        out.
-        """
+        """Return where each item stands in the trie's order, (num_rows,); -1: not in the subset."""
         places = torch.full((self.num_rows,), -1, dtype=torch.int64, device=self.device)
         places[self._items.long()] = torch.arange(len(self._items), device=self.device)
         return places
@@ -249,9 +243,7 @@ class SIDTrie:
         return (torch.where(child == following, self._item_end[states], beyond) - start).long()
 
     def leaf_items(self, states: Tensor, places: Tensor) -> Tensor:
-        """Return the items that end at `states`, the one at each of `places`; below `leaf_sizes`, or any
-        item.
-        """
+        """Return the item at each of `places` among those that end at `states`; any, beyond the last."""
         return self._items[(self._item_start[states] + places).clamp(max=len(self._items) - 1)].long()
 
     def items_of(self, codes: Sequence[int]) -> list[int]:
@@ -268,8 +260,7 @@ class SIDTrie:
         return self.leaf_items(found, torch.arange(size, device=self.device)).tolist()
 
     def subset(self, items: np.ndarray | Tensor | Sequence[int]) -> SIDTrie:
-        """Return a trie of these items alone, in stock for example, over the same nodes: nothing is sorted
-        anew.
+        """Return a trie of these items alone over the same nodes; nothing is sorted anew.
 
         Raises:
             ValueError: If no item is given, or one that is not here.

@@ -1,6 +1,4 @@
-"""Constrained beam search equals `generate` with a plain prefix constraint, and brute force, and fails
-closed.
-"""
+"""Constrained beam search equals `generate` with a plain constraint, and brute force; it fails closed."""
 
 import itertools
 
@@ -271,9 +269,7 @@ def test_items_that_share_a_sid_share_its_score_in_catalogue_order():
 
 
 def test_titles_can_be_decoded_too():
-    """Items whose tokens are of unequal length, one of them the beginning of another, against one pass
-    each.
-    """
+    """Items of unequal length, one of them the beginning of another, against one pass for each."""
     model = small_model("llama")
     titles = [[30, 31, 2], [30, 31, 32, 33, 2], [40, 2], [30, 31], [41, 42, 43, 44, 45, 2]]
     prompt = [5, 6, 7]
@@ -353,9 +349,7 @@ def test_logits_follow_an_item_of_unequal_depth_to_its_end():
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.5), (torch.float16, 0.05)])
 def test_half_precision_agrees_up_to_near_ties(dtype, tolerance):
-    """Scores of -8 to -25 nats within `tolerance` of float32's, and no item before one better by twice
-    that.
-    """
+    """Scores of -8 to -25 nats near float32's; no item before one that is better by twice that."""
     scorer, codes = small_scorer("qwen2")
     exact = search(scorer, random_prompts(), len(codes))
     half, _ = small_scorer("qwen2")

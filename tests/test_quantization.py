@@ -1,6 +1,4 @@
-"""`tokenizer.method` and `tokenizer.collisions`: every way to make codes goes through the stage, and foreign
-ones.
-"""
+"""`tokenizer.method` and `tokenizer.collisions`: every way to make codes, and foreign tables."""
 
 import json
 from collections.abc import Callable

@@ -1,5 +1,4 @@
-"""Beam search over random tries with random answers equals searches by dictionaries and loops, and never
-strays.
+"""Beam search over random tries with random answers equals searches by dictionaries and loops.
 
 The model of these tests is a table (`reference_search.TableReader`): the search knows it by its protocol
 alone.

@@ -1,6 +1,4 @@
-"""What a table of semantic IDs looks like as a tree, and whether items that are alike stand together in
-it.
-"""
+"""What a table of semantic IDs looks like as a tree, and whether like items stand together in it."""
 
 from __future__ import annotations
 
@@ -118,8 +116,7 @@ def _nearest(unit: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def purity(codes: np.ndarray, labels: np.ndarray) -> list[float | None]:
-    """Give, per level, the share of items whose label is the commonest on their prefix; items alone are left
-    out.
+    """Give, per level, the share of items with the commonest label of their prefix, lone items not counted.
 
     Args:
         codes: (N, L) integers.

@@ -33,8 +33,7 @@ TOKENS = 2**14
 
 @dataclass(frozen=True)
 class Prefix:
-    """Tokens that prompts begin with, read: their keys and values. It is worth nothing once the weights
-    change.
+    """Tokens that prompts begin with, read: keys and values, worthless once the weights change.
 
     Attributes:
         token_ids: The T tokens.
@@ -167,9 +166,7 @@ class TreeBeams:
     """
 
     def __init__(self, scorer: SIDScorer, group: Group, prefix: Prefix, num_beams: int) -> None:
-        """Read the prompts; there is room for `num_beams` at each level, and more is made when it is
-        needed.
-        """
+        """Read the prompts, with room for `num_beams` at each level; more is made when needed."""
         input_ids, mask = group.input_ids, group.mask
         self.batch_size = len(input_ids)
         self._scorer = scorer
@@ -187,9 +184,7 @@ class TreeBeams:
         self._depths = [_Depth(hidden, ancestors)]
 
     def _prompt_masks(self, mask: Tensor, begun: int) -> Tensor | dict[str, Tensor] | None:
-        """Causal masks over real tokens; None, which is faster, where the model would make the same
-        itself.
-        """
+        """Causal masks over real tokens; None, which is faster, where the model makes the same itself."""
         if begun == 0 and self._scorer.attention.window is None and bool(mask.all()):
             return None
         width = mask.shape[1]

@@ -186,8 +186,7 @@ def rank_all(
 
 @torch.no_grad()
 def exact_scores(beams: Beams, trie: SIDTrie, *, nodes_per_pass: int = NODES_PER_PASS) -> Tensor:
-    """Return the log-probability of every item after each prompt: (B, num_rows) float32, -inf outside a
-    subset.
+    """Return every item's log-probability after each prompt, (B, num_rows); -inf outside a subset.
 
     Each inner node of the trie passes the model once, in all rows at the same time. Items that share a SID
     share its score.

@@ -1,6 +1,4 @@
-"""Items that must not be in a row's list, such as those of its history: a filter the search applies as it
-goes.
-"""
+"""Items that must not be in a row's list, such as those of its history, left out as the search goes."""
 
 from __future__ import annotations
 

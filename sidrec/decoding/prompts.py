@@ -1,6 +1,4 @@
-"""Any number of prompts, put into groups of like length that memory can hold, and what they all begin
-with.
-"""
+"""Any number of prompts in groups of like length that memory can hold, and what all begin with."""
 
 from __future__ import annotations
 

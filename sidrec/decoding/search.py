@@ -27,9 +27,7 @@ class Beams(Protocol):
         """Score the children of (B, M) states of depth `level`, beams as last given to `advance`."""
 
     def advance(self, parents: Tensor, states: Tensor, level: int) -> None:
-        """Keep (B, M) beams: `parents` index the beams before, `states` of depth `level` + 1 are where they
-        go.
-        """
+        """Keep (B, M) beams: `parents` index those before, `states` of depth `level` + 1 are new."""
 
     def rewind(self, level: int) -> None:
         """Forget what was advanced at `level` and below it: the beams are again those of depth `level`."""
