@@ -46,7 +46,7 @@ def assert_row(ranking: Ranking, row: int, expected: list[tuple[float, int]]) ->
     torch.testing.assert_close(ranking.scores[row], scores.float(), atol=1e-4, rtol=0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(CASES)
 def test_with_as_many_beams_as_items_it_equals_brute_force(case):
     codes, reader, rng = make(case)
@@ -57,7 +57,7 @@ def test_with_as_many_beams_as_items_it_equals_brute_force(case):
         assert_row(found, prompt, brute_force(reader, codes, prompt, set(excluded[prompt]), len(codes)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(CASES, st.integers(1, 8))
 def test_fewer_beams_equal_the_plain_search(case, num_beams):
     codes, reader, rng = make(case)
@@ -69,7 +69,7 @@ def test_fewer_beams_equal_the_plain_search(case, num_beams):
             )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(CASES, st.integers(1, 8))
 def test_a_subset_is_searched_as_a_filter_for_all_rows(case, num_beams):
     codes, reader, rng = make(case)
@@ -80,7 +80,7 @@ def test_a_subset_is_searched_as_a_filter_for_all_rows(case, num_beams):
         assert_row(found, prompt, plain_beam_search(reader, codes, prompt, without, num_beams))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(CASES, st.integers(1, 8), st.sampled_from([1, 3, 512]))
 def test_the_exact_best_equal_brute_force_where_they_are_proven(case, num_beams, max_nodes):
     codes, reader, rng = make(case)
@@ -97,7 +97,7 @@ def test_the_exact_best_equal_brute_force_where_they_are_proven(case, num_beams,
             assert found.items[prompt].tolist() == beams.items[prompt].tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(CASES, st.integers(1, 8), st.integers(1, 5))
 def test_scoring_all_items_equals_brute_force(case, num_beams, nodes_per_pass):
     codes, reader, rng = make(case)

@@ -20,7 +20,16 @@ from sidrec.decoding.beam_search import (
 )
 from sidrec.decoding.filters import RowFilter
 from sidrec.decoding.prompts import as_lists
-from sidrec.decoding.search import Beams, Found, Ranking, item_ends, items_of, open_states, search
+from sidrec.decoding.search import (
+    Beams,
+    Found,
+    Ranking,
+    item_ends,
+    items_beyond,
+    items_of,
+    open_states,
+    search,
+)
 from sidrec.trie import ROOT, SIDTrie
 
 if TYPE_CHECKING:
@@ -113,7 +122,7 @@ def _certified(
         if trie.ends[level]:
             ends = above & item_ends(trie, row_filter, reached)
             found.add(reached, totals.masked_fill(~ends, -torch.inf), num_beams)
-        above = above & trie.has_children(reached)
+        above = above & items_beyond(trie, row_filter, reached)
         most = int(above.sum(1).max()) if trie.continues[level] else 0
         if most == 0:
             break

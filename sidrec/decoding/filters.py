@@ -68,6 +68,11 @@ class RowFilter:
         start, _ = self._trie.stretch(states)
         return self._any_left(start, start + self._trie.leaf_sizes(states))
 
+    def leaves_beyond(self, states: Tensor) -> Tensor:
+        """Return whether an item that a row does not leave out goes on beyond each of (B, ...) states."""
+        start, end = self._trie.stretch(states)
+        return self._any_left(start + self._trie.leaf_sizes(states), end)
+
     def _any_left(self, start: Tensor, end: Tensor) -> Tensor:
         return self._before(end) - self._before(start) < end - start
 

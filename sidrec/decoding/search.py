@@ -102,7 +102,7 @@ def search(
             )
             if not trie.continues[level]:
                 break
-            totals = totals.masked_fill(~trie.has_children(reached), -torch.inf)
+            totals = totals.masked_fill(~items_beyond(trie, row_filter, reached), -torch.inf)
             if _is_settled(found, totals, num_beams):
                 break
         kept = totals.topk(min(num_beams, trie.level_sizes[level], totals.shape[1]))
@@ -128,6 +128,16 @@ def open_states(trie: SIDTrie, row_filter: RowFilter | None, scored: ChildScores
 def item_ends(trie: SIDTrie, row_filter: RowFilter | None, states: Tensor) -> Tensor:
     """Return whether an item that the subset and the row's filter leave in ends at each of (B, n) states."""
     return trie.leaf_sizes(states) > 0 if row_filter is None else row_filter.leaves_ends(states)
+
+
+def items_beyond(trie: SIDTrie, row_filter: RowFilter | None, states: Tensor) -> Tensor:
+    """Return whether an item that the subset and the row's filter leave in goes on beyond each of (B, n)
+    states.
+    """
+    if row_filter is not None:
+        return row_filter.leaves_beyond(states)
+    start, end = trie.stretch(states)
+    return end > start + trie.leaf_sizes(states)
 
 
 def _is_settled(found: Found, totals: Tensor, num_beams: int) -> bool:
