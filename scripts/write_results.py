@@ -59,7 +59,8 @@ def main() -> None:
     order = ["sasrec", *(name for name in found if name != "sasrec")]
     arguments = [",".join(map(str, found[name])) for name in order]
     comparison = compare(arguments, names=order, slices=tuple(KINDS), samples=5000)
-    parts = [main_table(comparison, found, options.sweep), *map_slices(comparison), lists_table(found)]
+    parts = [main_table(comparison, found, options.sweep), controls_table(found)]
+    parts += [*map_slices(comparison), lists_table(found)]
     text = "\n\n".join(parts)
     begin, end = f"<!-- {options.section}: tables -->", f"<!-- {options.section}: end of tables -->"
     document = DOCS.read_text(encoding="utf-8")
@@ -120,6 +121,18 @@ def main_table(found: Comparison, directories: dict[str, list[Path]], sweep: Pat
     return users + "NDCG@10 is compared with that of sasrec, paired over users.\n\n" + pipes(header, rows)
 
 
+def controls_table(directories: dict[str, list[Path]]) -> str:
+    """Compare what was made of the same SFT, or with other semantic IDs, with SFT."""
+    order = ["SFT", *(name for name in directories if name.startswith(("RL", "SFT, ")))]
+    found = compare([",".join(map(str, directories[name])) for name in order], names=order, samples=5000)
+    _, ndcg = found.metrics
+    rows = [
+        [name, interval(versus.difference.interval, sign="+"), versus.verdict]
+        for name, versus in zip(order[1:], ndcg.versus, strict=True)
+    ]
+    return "The same, compared with SFT:\n\n" + pipes(["NDCG@10", "minus SFT", ""], rows)
+
+
 def left_out(sweep: Path, name: str) -> str:
     """Return NDCG@10 with items of the history left out of the lists, mean over seeds."""
     group, place = MODELS[name]
@@ -135,7 +148,7 @@ def map_slices(found: Comparison) -> list[str]:
             part for part in found.slices if (part.kind, part.metric) == (kind, "ndcg@10") and part.users
         ]
         described = describe(found, kind)
-        header = ["NDCG@10", *(f"{part.name} ({part.users:,}){described[part.name]}" for part in parts)]
+        header = ["NDCG@10", *(f"{part.name}, {part.users:,} users{described[part.name]}" for part in parts)]
         rows = []
         for row, group in enumerate(found.groups):
             if group.label in SLICED:

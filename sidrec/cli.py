@@ -246,6 +246,8 @@ def _stage(module: str, function: str, settings: list[str] | None, *, table: boo
         from sidrec.stages.pipeline import results
 
         found = results(config.output)
+        if not found:
+            return
         rows = [
             [
                 row.model,

@@ -306,3 +306,12 @@ def test_a_config_of_relative_paths_works_from_its_directory(
     assert command("tokenize", "five.yaml").status == 0
     assert command("sft", "five.yaml", "sft.epochs=0.1").status == 0
     assert (tmp_path / "runs" / "five" / "sft" / "model.safetensors").is_file()
+
+
+def test_a_run_without_baselines_and_models_has_no_table(
+    tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    path = toy.write(tmp_path, baselines={"models": []})
+    assert command("tokenize", path).status == 0
+    ended = command("baselines", path)
+    assert (ended.status, ended.out) == (0, "")

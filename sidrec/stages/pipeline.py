@@ -83,7 +83,7 @@ def results(output: Path) -> list[ResultRow]:
     found = [
         (label, read_json(directory / "metrics.json")) for label, directory in result_directories(output)
     ]
-    k = min(_depth(metrics) for _, metrics in found)
+    k = min((_depth(metrics) for _, metrics in found), default=0)
     return [_row(label, metrics, k) for label, metrics in found]
 
 
