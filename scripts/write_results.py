@@ -137,7 +137,7 @@ def left_out(sweep: Path, name: str) -> str:
     """Return NDCG@10 with items of the history left out of the lists, mean over seeds."""
     group, place = MODELS[name]
     figures = facts(seeds(sweep / WITHOUT_HISTORY, place)) if group == OURS else []
-    return amount([each["item_level"]["ndcg@10"]["value"] for each in figures], "{:.4f}")
+    return amount([each["item_level"]["ndcg@10"]["value"] for each in figures], "{:.4f}").removeprefix("0")
 
 
 def map_slices(found: Comparison) -> list[str]:
