@@ -255,9 +255,9 @@ def _opq_rotation(latents: np.ndarray, levels: int, width: int, *, seed: int) ->
     matrix = faiss.OPQMatrix(latents.shape[1], levels, width)
     matrix.niter = 20
     sample = _sample(latents, 256, seed)
-    if len(sample) < 2:
-        return np.eye(latents.shape[1], width, dtype=np.float32)
-    quantizer = faiss.ProductQuantizer(width, levels, int(np.log2(min(256, len(sample)))))
+    # faiss 1.15 writes beyond its memory when there are fewer rows than dimensions: repeat them.
+    sample = np.tile(sample, (-(-max(latents.shape[1], 256) // len(sample)), 1))
+    quantizer = faiss.ProductQuantizer(width, levels, 8)
     quantizer.cp.min_points_per_centroid = 1
     matrix.pq = quantizer
     matrix.train(sample)
