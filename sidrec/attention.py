@@ -64,6 +64,17 @@ class AttentionKind:
         return masks if len(masks) > 1 else masks[self.layers[0]]
 
 
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Put a model into evaluation mode for a while, and back into the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a 4-D attention mask: 0 where `visible`, else the least number of `dtype`."""
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(
@@ -162,17 +173,14 @@ def last_token_only(model: PreTrainedModel) -> Iterator[None]:
 @torch.no_grad()
 def last_token_suffices(model: PreTrainedModel, token: int) -> bool:
     """Find out whether `last_token_only` leaves the last token's state as it is."""
-    was_training = model.training
-    model.eval()
     ids = torch.tensor([[token, abs(token - 1), token]], device=model.device)
-    whole = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
-    try:
-        with last_token_only(model):
-            cut = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-        return False
-    finally:
-        model.train(was_training)
+    with evaluating(model):
+        whole = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
+        try:
+            with last_token_only(model):
+                cut = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            return False
     return torch.allclose(whole, cut, atol=1e-3 if whole.dtype == torch.float32 else 5e-2, equal_nan=True)
 
 
@@ -194,10 +202,9 @@ def sharing_problem(model: PreTrainedModel, kind: AttentionKind, token: int) -> 
     implementation = getattr(model.config.get_text_config(), "_attn_implementation", "sdpa")
     if implementation not in ("sdpa", "eager"):
         return f"attends by {implementation!r}, which takes no 4-D mask"
-    was_training = model.training
-    model.eval()
     try:
-        beside, alone = _beside(model, kind, token), _alone(model, token)
+        with evaluating(model):
+            beside, alone = _beside(model, kind, token), _alone(model, token)
     except (
         AttributeError,
         IndexError,
@@ -208,8 +215,6 @@ def sharing_problem(model: PreTrainedModel, kind: AttentionKind, token: int) -> 
         ValueError,
     ) as error:
         return f"does not take explicit masks, positions and caches ({type(error).__name__}: {error})"
-    finally:
-        model.train(was_training)
     tolerance = 1e-3 if beside.dtype == torch.float32 else 5e-2
     scale = alone.abs().max().clamp(min=1.0)
     if torch.allclose(beside / scale, alone / scale, atol=tolerance, equal_nan=True):

@@ -7,7 +7,6 @@ user's whole history is one row with a prediction at every item. `instruct` says
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sidrec.artifacts import read_json, write_json
+from sidrec.decoding.prompts import shared_beginning
 from sidrec.sections import Normalization
 from sidrec.vocabulary import SIDVocabulary
 from tokenizer.semantic_ids import sid_token
@@ -101,9 +101,7 @@ class PromptBuilder:
         """Return the tokens that every prompt for a next item begins with, whatever the history."""
         # Prompts of two items whose first codes differ have nothing else in common.
         other = int((self.codes[:, 0] != self.codes[0, 0]).argmax())
-        pairs = zip(self.next_item([0]), self.next_item([other]), strict=False)
-        prefix = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
-        return prefix if other else []
+        return shared_beginning(self.next_item([0]), self.next_item([other])) if other else []
 
     def title_to_item(self, title: str) -> list[int]:
         """Return the prompt that asks for the SID of the item with this title."""

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sidrec.attention import AttentionKind, last_token_only, last_token_suffices, sharing_problem
+from sidrec.attention import (
+    AttentionKind,
+    evaluating,
+    last_token_only,
+    last_token_suffices,
+    sharing_problem,
+)
 from sidrec.errors import ArtifactError, ConfigError
 from sidrec.trie import Children, SIDTrie
 
@@ -126,12 +132,10 @@ class SIDScorer:
     @torch.no_grad()
     def _logits_problem(self) -> str | None:
         """Compare one step with the model's own logits: scales of some architectures show here."""
-        was_training = self.model.training
-        self.model.eval()
         ids = self.token_ids[0][:1].unsqueeze(0)
-        theirs = self.model(input_ids=ids).logits.float()
-        ours = self._capped(self.head(self.hidden(input_ids=ids)))
-        self.model.train(was_training)
+        with evaluating(self.model):
+            theirs = self.model(input_ids=ids).logits.float()
+            ours = self._capped(self.head(self.hidden(input_ids=ids)))
         # NaN weights pass here, and the search says so.
         if torch.allclose(theirs, ours, atol=1e-2, rtol=1e-2, equal_nan=True):
             return None

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sidrec.artifacts import check_outputs, load_semantic_ids, read_json
+from sidrec.attention import evaluating
 from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, exact_topk, rank_all
 from sidrec.errors import ArtifactError
 from sidrec.prompts import PromptBuilder, PromptSettings
@@ -123,12 +124,10 @@ class SIDModel:
             raise ValueError(f'ranking is "{ranking}", expected "beam" or "exact".')
         prompts = [self.prompts.next_item(list(history)) for history in histories]
         excluded = [np.asarray(history, dtype=np.int64) for history in histories] if exclude_history else None
-        was_training = self.model.training
-        self.model.eval()
-        if ranking == "exact":
-            found = self._exact(prompts, num_beams, excluded, on_batch)
-        else:
-            found = constrained_beam_search(
+        with evaluating(self.model):
+            if ranking == "exact":
+                return self._exact(prompts, num_beams, excluded, on_batch)
+            return constrained_beam_search(
                 self.reader,
                 self.scorer.trie,
                 prompts,
@@ -137,16 +136,11 @@ class SIDModel:
                 prefix=prefix,
                 on_batch=on_batch,
             )
-        self.model.train(was_training)
-        return found
 
     def read_prefix(self) -> Prefix:
         """Read what every prompt for a next item begins with, once for all later calls of `rank`."""
-        was_training = self.model.training
-        self.model.eval()
-        prefix = self.reader.read_prefix(self.prompts.next_item_prefix())
-        self.model.train(was_training)
-        return prefix
+        with evaluating(self.model):
+            return self.reader.read_prefix(self.prompts.next_item_prefix())
 
     def _exact(
         self,

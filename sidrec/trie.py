@@ -196,10 +196,6 @@ class SIDTrie:
         ends = self.find(codes)[..., -1]
         return (ends != NOWHERE) & (self.leaf_sizes(ends.clamp(min=0)) > 0)
 
-    def has_children(self, states: Tensor) -> Tensor:
-        """Return whether a code may follow each of `states`."""
-        return self._first_edge[states + 1] > self._first_edge[states]
-
     def codes_of(self, states: Tensor) -> Tensor:
         """Return the codes that lead to each of `states`, (..., L) int64, -1 after the last."""
         codes, depth = [], torch.zeros_like(states)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -68,8 +68,7 @@ def constrained_beam_search(
 
     Each prompt is read once, not once per beam; what all prompts begin with is read once for all. Beam search
     prunes: it is not the exact top M (`exact_topk` is), but every list is as long as there are items, and
-        holds
-    each item once. Items that share their codes share the score and stand in the trie's order of items.
+    holds each item once. Items that share their codes share the score and stand in the trie's order of items.
 
     The score of an item is the sum of the log-probabilities of its codes. `vocabulary` takes them over all
     tokens of the model, as `generate` does; `level` over the codes of the level; `catalog` over the codes
@@ -106,18 +105,20 @@ def constrained_beam_search(
         raise ValueError(f"num_beams is {num_beams}; a search needs at least 1.")
     reader = as_reader(model, trie, scores)
     trie = trie.to(reader.device)
-    prompts = as_lists(input_ids, attention_mask)
-    row_filter = row_filter_of(trie, excluded, len(prompts))
-    width = min(num_beams, trie.num_leaves)
-    rankings = []
-    for read in read_in_groups(reader, trie, prompts, width, prefix=prefix, row_filter=row_filter):
-        found = search(
-            read.beams, trie, num_beams=num_beams, row_filter=read.row_filter, return_logits=return_logits
-        )
-        rankings.append((read.rows, found))
-        if on_batch is not None:
-            on_batch(sum(len(rows) for rows, _ in rankings), len(prompts))
-    return in_order(rankings)
+
+    def rank(beams: Beams, row_filter: RowFilter | None) -> Ranking:
+        return search(beams, trie, num_beams=num_beams, row_filter=row_filter, return_logits=return_logits)
+
+    return rank_in_groups(
+        reader,
+        trie,
+        as_lists(input_ids, attention_mask),
+        rank,
+        width=min(num_beams, trie.num_leaves),
+        excluded=excluded,
+        prefix=prefix,
+        on_batch=on_batch,
+    )
 
 
 def as_reader(model: Any, trie: SIDTrie, scores: Normalization) -> PromptReader:
@@ -129,48 +130,43 @@ def as_reader(model: Any, trie: SIDTrie, scores: Normalization) -> PromptReader:
     return CausalLM.from_model(model, trie, scores=scores)
 
 
-def row_filter_of(trie: SIDTrie, excluded: Excluded | None, num_prompts: int) -> RowFilter | None:
-    """Return the filter of all rows, None where there is nothing to leave out."""
-    if excluded is None:
-        return None
-    if len(excluded) != num_prompts:
-        raise ValueError(f"excluded has {len(excluded)} lists for {num_prompts} prompts.")
-    return RowFilter(trie, excluded)
-
-
-@dataclass(frozen=True)
-class Read:
-    """A group of prompts that was read: their places among all, the beams at their end, their filter."""
-
-    rows: list[int]
-    beams: Beams
-    row_filter: RowFilter | None
-
-
-def read_in_groups(
+def rank_in_groups(
     reader: PromptReader,
     trie: SIDTrie,
     prompts: list[list[int]],
-    width: int,
+    rank: Callable[[Beams, RowFilter | None], Ranking],
     *,
+    width: int,
+    excluded: Excluded | None = None,
     prefix: Prefix | None = None,
-    row_filter: RowFilter | None = None,
-) -> Iterator[Read]:
-    """Read prompts in groups that memory can hold with `width` beams, their common prefix once.
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Ranking:
+    """Read prompts in groups that memory can hold with `width` beams, and `rank` each.
+
+    What all prompts begin with is read once.
 
     Raises:
-        ValueError: If a prompt does not begin with `prefix`, or holds nothing else.
+        ValueError: If a prompt does not begin with `prefix` or holds nothing else, or `excluded` has not a
+            list for each.
     """
+    if excluded is not None and len(excluded) != len(prompts):
+        raise ValueError(f"excluded has {len(excluded)} lists for {len(prompts)} prompts.")
+    row_filter = None if excluded is None else RowFilter(trie, excluded)
     if prefix is None:
         prefix = reader.read_prefix(common_prefix(prompts))
     begun = list(prefix.token_ids)
     if any(prompt[: len(begun)] != begun or len(prompt) == len(begun) for prompt in prompts):
         raise ValueError("A prompt does not begin with the prefix that was read, or ends with it.")
+    rankings, done = [], 0
     for group in groups_of(
         prompts, len(begun), lambda tokens: reader.rows_that_fit(tokens, width), trie.device
     ):
-        rows_filter = None if row_filter is None else row_filter.rows(group.rows)
-        yield Read(group.rows, reader.read(group, prefix, width), rows_filter)
+        own_filter = None if row_filter is None else row_filter.rows(group.rows)
+        rankings.append((group.rows, rank(reader.read(group, prefix, width), own_filter)))
+        done += len(group.rows)
+        if on_batch is not None:
+            on_batch(done, len(prompts))
+    return in_order(rankings)
 
 
 def in_order(rankings: list[tuple[list[int], Ranking]]) -> Ranking:

@@ -14,9 +14,7 @@ from sidrec.decoding.beam_search import (
     PromptReader,
     Prompts,
     as_reader,
-    in_order,
-    read_in_groups,
-    row_filter_of,
+    rank_in_groups,
 )
 from sidrec.decoding.filters import RowFilter
 from sidrec.decoding.prompts import as_lists
@@ -27,9 +25,11 @@ from sidrec.decoding.search import (
     item_ends,
     items_beyond,
     items_of,
+    keep_best,
     open_states,
     search,
 )
+from sidrec.metrics import PADDING
 from sidrec.trie import ROOT, SIDTrie
 
 if TYPE_CHECKING:
@@ -82,18 +82,21 @@ def exact_topk(
         raise ValueError(f"num_beams is {num_beams} and max_nodes {max_nodes}; both must be at least 1.")
     reader = as_reader(model, trie, scores)
     trie = trie.to(reader.device)
-    prompts = as_lists(input_ids, attention_mask)
-    row_filter = row_filter_of(trie, excluded, len(prompts))
-    rankings = []
-    width = min(max(num_beams, max_nodes), max(trie.level_sizes))
-    for read in read_in_groups(reader, trie, prompts, width, row_filter=row_filter):
-        found = search(read.beams, trie, num_beams=num_beams, row_filter=read.row_filter)
-        read.beams.rewind(0)
-        found = _certified(read.beams, trie, found, num_beams, max_nodes, read.row_filter)
-        rankings.append((read.rows, found))
-        if on_batch is not None:
-            on_batch(sum(len(rows) for rows, _ in rankings), len(prompts))
-    return in_order(rankings)
+
+    def rank(beams: Beams, row_filter: RowFilter | None) -> Ranking:
+        found = search(beams, trie, num_beams=num_beams, row_filter=row_filter)
+        beams.rewind(0)
+        return _certified(beams, trie, found, num_beams, max_nodes, row_filter)
+
+    return rank_in_groups(
+        reader,
+        trie,
+        as_lists(input_ids, attention_mask),
+        rank,
+        width=min(max(num_beams, max_nodes), max(trie.level_sizes)),
+        excluded=excluded,
+        on_batch=on_batch,
+    )
 
 
 @torch.no_grad()
@@ -127,10 +130,8 @@ def _certified(
         if most == 0:
             break
         complete &= above.sum(1) <= max_nodes
-        kept = totals.masked_fill(~above, -torch.inf).topk(min(most, max_nodes))
-        scores, parents = kept.values, kept.indices // scored.log_probs.shape[-1]
-        states = torch.where(scores == -torch.inf, trie.dead_end, reached.gather(1, kept.indices))
-        beams.advance(parents, states, level)
+        totals = totals.masked_fill(~above, -torch.inf)
+        states, scores = keep_best(beams, trie, scored, totals, min(most, max_nodes), level)
     proven = complete & torch.isfinite(threshold)
     better = _where_proven(trie, found, ranking, num_beams, row_filter, proven)
     return replace(better, complete=complete)
@@ -175,22 +176,27 @@ def rank_all(
     if num_beams < 1:
         raise ValueError(f"num_beams is {num_beams}; a list needs at least 1.")
     trie = trie.to(reader.device)
-    prompts = as_lists(input_ids, None)
-    row_filter = row_filter_of(trie, excluded, len(prompts))
-    rankings = []
-    width = min(nodes_per_pass, max(trie.level_sizes))
-    for read in read_in_groups(reader, trie, prompts, width, row_filter=row_filter):
-        scores = exact_scores(read.beams, trie, nodes_per_pass=nodes_per_pass)  # (B, num_rows)
+
+    def rank(beams: Beams, row_filter: RowFilter | None) -> Ranking:
+        scores = exact_scores(beams, trie, nodes_per_pass=nodes_per_pass)  # (B, num_rows)
         items = torch.arange(scores.shape[1], device=scores.device).expand(len(scores), -1)
-        if read.row_filter is not None:
-            scores = scores.masked_fill(read.row_filter.drops(items), -torch.inf)
+        if row_filter is not None:
+            scores = scores.masked_fill(row_filter.drops(items), -torch.inf)
         best = scores.sort(dim=1, descending=True, stable=True)
-        width_of_list = min(num_beams, trie.num_items)
-        values, items = best.values[:, :width_of_list], best.indices[:, :width_of_list]
+        places = min(num_beams, trie.num_items)
+        values, items = best.values[:, :places], best.indices[:, :places]
         gone = values == -torch.inf
-        codes = trie.codes_of(trie.state_of(items)).masked_fill(gone.unsqueeze(-1), -1)
-        rankings.append((read.rows, Ranking(items.masked_fill(gone, -1), codes, values)))
-    return in_order(rankings)
+        codes = trie.codes_of(trie.state_of(items)).masked_fill(gone.unsqueeze(-1), PADDING)
+        return Ranking(items.masked_fill(gone, PADDING), codes, values)
+
+    return rank_in_groups(
+        reader,
+        trie,
+        as_lists(input_ids, None),
+        rank,
+        width=min(nodes_per_pass, max(trie.level_sizes)),
+        excluded=excluded,
+    )
 
 
 @torch.no_grad()
@@ -238,7 +244,7 @@ def _ends_below(
     states = scored.children.states[0].flatten()[real]  # (n,)
     if trie.ends[level]:
         yield states, scores
-    inner = trie.has_children(states).nonzero().squeeze(1)
+    inner = items_beyond(trie, None, states).nonzero().squeeze(1)
     for part in inner.split(nodes_per_pass):
         if not len(part):
             continue

@@ -56,13 +56,18 @@ def as_lists(input_ids: Tensor | Sequence[Sequence[int]], attention_mask: Tensor
     return prompts
 
 
+def shared_beginning(one: list[int], other: list[int]) -> list[int]:
+    """Return the tokens that both begin with."""
+    pairs = zip(one, other, strict=False)
+    return [token for token, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
+
+
 def common_prefix(prompts: list[list[int]]) -> list[int]:
     """Return the tokens that all prompts begin with and none ends with; [] where that would not pay."""
     if len(prompts) < 2:
         return []
     # All prompts lie between the least and the greatest in the order of lists, so these two tell.
-    pairs = zip(min(prompts), max(prompts), strict=False)
-    prefix = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    prefix = shared_beginning(min(prompts), max(prompts))
     prefix = prefix[: min(map(len, prompts)) - 1]
     return prefix if len(prefix) >= SHORTEST_PREFIX else []
 

@@ -105,12 +105,21 @@ def search(
             totals = totals.masked_fill(~items_beyond(trie, row_filter, reached), -torch.inf)
             if _is_settled(found, totals, num_beams):
                 break
-        kept = totals.topk(min(num_beams, trie.level_sizes[level], totals.shape[1]))
-        scores, parents = kept.values, kept.indices // scored.log_probs.shape[-1]
-        states = torch.where(scores == -torch.inf, trie.dead_end, reached.gather(1, kept.indices))
-        beams.advance(parents, states, level)
+        width = min(num_beams, trie.level_sizes[level], totals.shape[1])
+        states, scores = keep_best(beams, trie, scored, totals, width, level)
     ranking = items_of(trie, found.states, found.scores, num_beams, row_filter)
     return with_logits(trie, ranking, steps) if return_logits else ranking
+
+
+def keep_best(
+    beams: Beams, trie: SIDTrie, scored: ChildScores, totals: Tensor, width: int, level: int
+) -> tuple[Tensor, Tensor]:
+    """Advance the best `width` of (B, M * C) children; give their states and scores, -inf at a dead end."""
+    kept = totals.topk(width)
+    reached = scored.children.states.flatten(1).gather(1, kept.indices)
+    states = torch.where(kept.values == -torch.inf, trie.dead_end, reached)
+    beams.advance(kept.indices // scored.log_probs.shape[-1], states, level)
+    return states, kept.values
 
 
 def open_states(trie: SIDTrie, row_filter: RowFilter | None, scored: ChildScores) -> Tensor:
