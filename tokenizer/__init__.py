@@ -6,6 +6,7 @@ train.py          fit_rqvae: the training, in Lightning
 collisions.py     find items that share a semantic ID, and make the IDs unique at least cost
 prefix_search.py  the prefixes of code vectors nearest to a latent, for items that must leave theirs
 semantic_ids.py   SemanticIDs: item ids <-> codes; Parquet, LC-Rec index, hash; names of levels and tokens
+arrays.py         embeddings that are a finite table, files that can be read
 vector_quantizer.py  VectorQuantizer: codebooks without networks
 kmeans.py         codebooks by residual k-means, plain or balanced, and OPQ (faiss)
 controls.py       semantic IDs without semantics

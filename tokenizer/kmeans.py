@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
+from tokenizer.arrays import checked_vectors
 from tokenizer.prefix_search import squared_distances
-from tokenizer.vector_quantizer import VectorQuantizer, checked_vectors
+from tokenizer.vector_quantizer import VectorQuantizer
 
 ROWS_PER_CODE = 256
 """k-means looks at no more than this many vectors per code: more change the centres little and cost much."""

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tokenizer.arrays import checked_vectors, read_tensors
 from tokenizer.quantize import Quantized, ResidualQuantizer
 
 FORMAT_VERSION = 1
@@ -171,16 +172,7 @@ class RQVAE(nn.Module):
         Raises:
             ValueError: If the file is missing, is not such a file, or its weights do not fit its settings.
         """
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise ValueError(f"{path}: there is no such file, expected the RQ-VAE that tokenize writes.")
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a safetensors file, or it is damaged ({error}).") from error
+        metadata, tensors = read_tensors(path, "the RQ-VAE", framework="pt")
         model = cls(*_settings_of(metadata, path))
         try:
             model.load_state_dict(tensors)
@@ -201,13 +193,7 @@ class RQVAE(nn.Module):
             raise ValueError(
                 f"This RQ-VAE takes item embeddings of shape (items, {self.input_dim}), got {vectors.shape}."
             )
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            raise ValueError(
-                f"The item embedding in row {int(np.argmin(finite))} holds a NaN or an infinity."
-            )
-        return vectors
+        return checked_vectors(vectors)
 
 
 def _mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:

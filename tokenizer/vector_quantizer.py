@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tokenizer.arrays import checked_vectors, read_tensors
 from tokenizer.prefix_search import squared_distances
 
 FORMAT_VERSION = 1
@@ -128,16 +129,7 @@ class VectorQuantizer:
         Raises:
             ValueError: If the file is missing, is not such a file, or its arrays do not fit together.
         """
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise ValueError(f"{path}: there is no such file, expected the quantizer that tokenize writes.")
-        try:
-            with safe_open(str(path), framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a safetensors file, or it is damaged ({error}).") from error
+        metadata, tensors = read_tensors(path, "the quantizer", framework="numpy")
         if "vector_quantizer" not in metadata:
             raise ValueError(f"{path} holds arrays, but not of a vector quantizer that tokenize wrote.")
         facts = json.loads(metadata["vector_quantizer"])
@@ -154,20 +146,3 @@ class VectorQuantizer:
             return cls(tensors["mean"], facts["scale"], tensors["rotation"], books, prices)
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path}: the arrays of the quantizer do not fit together ({error}).") from error
-
-
-def checked_vectors(vectors: np.ndarray, width: int | None = None) -> np.ndarray:
-    """Give the vectors as float32, (N, D), or say what is wrong with them.
-
-    Raises:
-        ValueError: If they are no table of that width, or hold a NaN or an infinity.
-    """
-    vectors = np.asarray(vectors)
-    wanted = "dimensions" if width is None else str(width)
-    if vectors.ndim != 2 or (width is not None and vectors.shape[1] != width) or vectors.shape[1] == 0:
-        raise ValueError(f"Item embeddings must be of shape (items, {wanted}), got {vectors.shape}.")
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise ValueError(f"The item embedding in row {int(np.argmin(finite))} holds a NaN or an infinity.")
-    return vectors

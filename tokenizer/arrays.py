@@ -1,0 +1,43 @@
+"""What every tokenizer asks of arrays: embeddings that are a finite table, files that can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def checked_vectors(vectors: np.ndarray, width: int | None = None) -> np.ndarray:
+    """Give the vectors as float32, (N, D), or say what is wrong with them.
+
+    Raises:
+        ValueError: If they are no table of that width, or hold a NaN or an infinity.
+    """
+    vectors = np.asarray(vectors)
+    wanted = "dimensions" if width is None else str(width)
+    if vectors.ndim != 2 or (width is not None and vectors.shape[1] != width) or vectors.shape[1] == 0:
+        raise ValueError(f"Item embeddings must be of shape (items, {wanted}), got {vectors.shape}.")
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"The item embedding in row {int(np.argmin(finite))} holds a NaN or an infinity.")
+    return vectors
+
+
+def read_tensors(path: str | Path, what: str, *, framework: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Read a safetensors file: its metadata, and its arrays as `framework` has them (`numpy` or `pt`).
+
+    Raises:
+        ValueError: If the file is missing or damaged; `what` says what was expected.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: there is no such file, expected {what} that tokenize writes.")
+    try:
+        with safe_open(str(path), framework=framework) as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return file.metadata() or {}, tensors
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file, or it is damaged ({error}).") from error
