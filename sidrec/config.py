@@ -22,8 +22,8 @@ from sidrec.sections import (
     RLConfig,
     Section,
     SFTConfig,
-    TokenizerConfig,
 )
+from sidrec.tokenizer_config import TokenizerConfig
 
 SCIENTIFIC = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 

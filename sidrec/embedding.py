@@ -100,7 +100,7 @@ def embed(
         ArtifactError: If the cached vectors are broken.
     """
     if config.path is not None:
-        return _read_vectors(config.path, len(texts))
+        return read_vectors(config.path, len(texts), setting=f"embedding.path={config.path}")
     if cache is None:
         return _compute(texts, config, seed=seed, progress=progress)
     path = Path(cache) / f"{_fingerprint(texts, config, seed=seed)}.npy"
@@ -207,9 +207,12 @@ def _sentence_vectors(
     return vectors[rows]
 
 
-def _read_vectors(path: Path, num_items: int) -> np.ndarray:
-    """Read the user's own vectors."""
-    setting = f"embedding.path={path}"
+def read_vectors(path: Path, num_items: int, *, setting: str) -> np.ndarray:
+    """Read the user's own vectors, (N, D) float32; `setting` is what named the file.
+
+    Raises:
+        ConfigError: If the file cannot be read, or has not one usable row per item.
+    """
     vectors = _load_array(path, setting)
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or vectors.shape[1] < 1:
         raise ConfigError(

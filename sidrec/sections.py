@@ -1,11 +1,10 @@
-"""What the sections of a config may hold; those of catalogue, vectors and baselines stand with their code."""
+"""What the sections of a config may hold; catalogue, vectors, tokenizer, baselines stand alone."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Normalization = Literal["vocabulary", "level", "catalog"]
 TRAINER_OF_OURS = {
@@ -46,64 +45,6 @@ class Section(BaseModel):
     """A part of the config; unknown keys are errors, and nothing changes once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class TokenizerConfig(Section):
-    """How item vectors become semantic IDs."""
-
-    method: Literal["rqvae", "rqkmeans", "balanced_rqkmeans", "opq", "import", "shuffled", "random"] = Field(
-        "rqvae",
-        description="rqvae: residual-quantized VAE; rqkmeans: residual k-means; balanced_rqkmeans: the same "
-        "with equally many items on every code of a level; opq: optimized product quantization, without "
-        "order of codes; import: the codes of tokenizer.index; two controls: shuffled: the codes of rqvae, "
-        "dealt to other items; random: codes drawn without looking at the items.",
-    )
-    collisions: Literal["reassign", "extra_level", "keep"] = Field(
-        "reassign",
-        description="Items that share all codes: reassign: move as few last codes as possible, at least "
-        "cost; extra_level: one more level that numbers them (TIGER); keep: leave them.",
-    )
-    index: Path | None = Field(
-        None,
-        description="With method import: codes that others made: index.json of LC-Rec, LETTER or MiniOneRec, "
-        "or CSV or Parquet with item_id and a column per level.",
-    )
-    iterations: int = Field(25, ge=1, description="Of the k-means methods, per level.")
-    source: Path | None = Field(
-        None,
-        description="With method shuffled: the run whose semantic IDs are dealt anew. Absent: those that "
-        "rqvae gives here.",
-    )
-    seed: int | None = Field(
-        None,
-        ge=0,
-        description="Of the tokenizer alone; absent: the run's. Set, runs of several seeds share their IDs.",
-    )
-    codebook_sizes: tuple[int, ...] = Field(
-        (256, 256, 256), description="K per level, first level first (TIGER: 256)."
-    )
-    latent_dim: int = Field(32, ge=1, description="Length of a code vector (TIGER: 32).")
-    hidden_dims: tuple[int, ...] = Field((256, 128), description="Widths of the encoder's hidden layers.")
-    epochs: int = Field(200, ge=1, description="Passes over the item vectors.")
-    batch_size: int = Field(1024, ge=1, description="Items per step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Of AdamW.")
-    weight_decay: float = Field(1e-4, ge=0, description="Of AdamW.")
-    commitment_weight: float = Field(
-        0.25, ge=0, description="Pull of latents towards their code (VQ-VAE: 0.25)."
-    )
-    dead_code_epochs: int = Field(5, ge=1, description="Epochs unused after which a code is revived.")
-
-    @model_validator(mode="after")
-    def _sizes_are_positive(self) -> TokenizerConfig:
-        if not self.codebook_sizes or min(self.codebook_sizes) < 1:
-            raise ValueError("codebook_sizes needs at least one level of at least one code")
-        if self.source is not None and self.method != "shuffled":
-            raise ValueError(
-                f"tokenizer.source is read by tokenizer.method=shuffled only, not by {self.method}"
-            )
-        if (self.index is None) == (self.method == "import"):
-            raise ValueError("tokenizer.index and tokenizer.method=import go together")
-        return self
 
 
 class ModelConfig(Section):

@@ -40,6 +40,7 @@ FLOORS = """
     catalog embedding baselines.config
     vocabulary trie rewards metrics artifacts
     trie_arrays
+    tokenizer_config
     errors progress sections
 """
 FLOOR_OF = {

@@ -108,17 +108,27 @@ def test_a_balanced_model_encodes_new_items_nearly_balanced():
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 10**6))
-def test_a_balanced_assignment_keeps_the_capacity_and_costs_little_more_than_the_best(num_items, size, seed):
-    rng = np.random.default_rng(seed)
-    distances = rng.random((num_items, size))
+def test_a_balanced_assignment_keeps_the_capacity(num_items, size, seed):
+    distances = np.random.default_rng(seed).random((num_items, size))
     codes, prices = balanced_assignment(distances, np.zeros(size))
-    capacity = -(-num_items // size)
-    assert np.bincount(codes, minlength=size).max() <= capacity
+    assert np.bincount(codes, minlength=size).max() <= -(-num_items // size)
     assert prices.shape == (size,)
-    rows, slots = linear_sum_assignment(np.repeat(distances, capacity, axis=1))
-    best = distances[rows, slots // capacity].sum()
-    found = distances[np.arange(num_items), codes].sum()
-    assert best - 1e-9 <= found <= 1.35 * best + 0.2
+
+
+def test_a_balanced_assignment_costs_little_more_than_the_best():
+    ratios = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        num_items, size = int(rng.integers(1, 60)), int(rng.integers(1, 9))
+        distances = rng.random((num_items, size))
+        codes, _ = balanced_assignment(distances, np.zeros(size))
+        rows, slots = linear_sum_assignment(np.repeat(distances, -(-num_items // size), axis=1))
+        best = distances[rows, slots // -(-num_items // size)].sum()
+        found = distances[np.arange(num_items), codes].sum()
+        assert found >= best - 1e-9
+        ratios.append(found / best)
+    assert np.mean(ratios) < 1.05
+    assert max(ratios) < 1.5
 
 
 @pytest.mark.parametrize("method", METHODS)

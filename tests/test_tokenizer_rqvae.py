@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tokenizer.rqvae import RQVAE, RQVAESettings
+from tokenizer.autoencoder import Autoencoder
+from tokenizer.settings import RQVAESettings
 from tokenizer.train import fit_rqvae
 
 SMALL = RQVAESettings(
@@ -62,7 +63,7 @@ def test_codes_are_the_nearest_code_vectors_of_the_latents_by_brute_force(fitted
 def test_batches_do_not_change_codes(fitted, monkeypatch):
     vectors = clustered()
     codes = fitted.model.encode(vectors)
-    monkeypatch.setattr("tokenizer.rqvae.BATCH_ROWS", 40)
+    monkeypatch.setattr("tokenizer.autoencoder.BATCH_ROWS", 40)
     assert (fitted.model.encode(vectors) == codes).all()
     assert fitted.model.decode(codes).shape == vectors.shape
 
@@ -84,7 +85,7 @@ def test_vectors_that_cannot_be_written_to_are_read_without_a_warning(fitted):
 
 def test_standardization_gives_mean_0_and_variance_1():
     vectors = clustered() * 7 + 3
-    model = RQVAE(SMALL, 10)
+    model = Autoencoder(SMALL, 10)
     model.standardize_like(vectors)
     standardized = model.standardize(vectors)
     assert torch.allclose(standardized.mean(dim=0), torch.zeros(10), atol=1e-5)
@@ -94,10 +95,10 @@ def test_standardization_gives_mean_0_and_variance_1():
 def test_building_a_model_neither_reads_nor_moves_the_global_random_state():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    one = RQVAE(SMALL, 10)
+    one = Autoencoder(SMALL, 10)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(3)
-    other = RQVAE(SMALL, 10)
+    other = Autoencoder(SMALL, 10)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
@@ -147,7 +148,7 @@ def test_settings_out_of_range_are_refused(setting, message):
 
 def test_a_saved_model_comes_back_exactly(fitted, tmp_path):
     fitted.model.save(tmp_path / "tokenizer.safetensors")
-    loaded = RQVAE.load(tmp_path / "tokenizer.safetensors")
+    loaded = Autoencoder.load(tmp_path / "tokenizer.safetensors")
     assert loaded.settings == SMALL
     assert bool(loaded.quantizer.initialized)
     vectors = clustered()
@@ -162,26 +163,26 @@ def test_a_saved_model_comes_back_exactly(fitted, tmp_path):
 def test_files_that_are_no_rqvae_are_refused(tmp_path):
     path = tmp_path / "tokenizer.safetensors"
     with pytest.raises(ValueError, match="there is no such file"):
-        RQVAE.load(path)
+        Autoencoder.load(path)
     path.write_bytes(b"not weights")
     with pytest.raises(ValueError, match="is not a safetensors file"):
-        RQVAE.load(path)
+        Autoencoder.load(path)
     save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="holds weights, but not of an RQ-VAE"):
-        RQVAE.load(path)
+        Autoencoder.load(path)
 
 
 def test_weights_and_formats_that_do_not_fit_are_refused(fitted, tmp_path):
     path = tmp_path / "tokenizer.safetensors"
     fitted.model.save(path)
     tensors = load_file(path)
-    facts = {"version": 1, "input_dim": 11, "settings": fitted.model.settings.__dict__}
+    facts = {"version": 2, "input_dim": 11, "settings": fitted.model.settings.__dict__}
     save_file(tensors, path, metadata={"rqvae": json.dumps(facts)})
     with pytest.raises(ValueError, match="the weights do not fit the settings"):
-        RQVAE.load(path)
+        Autoencoder.load(path)
     save_file(tensors, path, metadata={"rqvae": json.dumps({**facts, "version": 99})})
-    with pytest.raises(ValueError, match="written in format 99, this version reads 1: tokenize again"):
-        RQVAE.load(path)
+    with pytest.raises(ValueError, match="written in format 99, this version reads 2: tokenize again"):
+        Autoencoder.load(path)
 
 
 # The training

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,29 @@ def read_tensors(path: str | Path, what: str, *, framework: str) -> tuple[dict[s
     Raises:
         ValueError: If the file is missing or damaged; `what` says what was expected.
     """
+    with _opened(path, what, framework=framework) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        return file.metadata() or {}, tensors
+
+
+def read_metadata(path: str | Path, what: str) -> dict[str, str]:
+    """Read the metadata of a safetensors file alone.
+
+    Raises:
+        ValueError: As `read_tensors`.
+    """
+    with _opened(path, what, framework="numpy") as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: str | Path, what: str, *, framework: str) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         raise ValueError(f"{path}: there is no such file, expected {what} that tokenize writes.")
     try:
         with safe_open(str(path), framework=framework) as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            return file.metadata() or {}, tensors
+            yield file
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file, or it is damaged ({error}).") from error

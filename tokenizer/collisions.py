@@ -123,7 +123,7 @@ def make_unique(codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.n
         codes=after,
         moved=(after != codes).any(axis=1),
         collision_rate_before=collision_rate(codes),
-        extra_error=_mean_error(after, latents, books) - _mean_error(codes, latents, books),
+        extra_error=mean_error(after, latents, books) - mean_error(codes, latents, books),
     )
 
 
@@ -295,7 +295,7 @@ def _rows_by_value(values: np.ndarray) -> list[np.ndarray]:
     return sorted(np.split(order, starts), key=lambda rows: rows[0]) if len(values) else []
 
 
-def _mean_error(codes: np.ndarray, latents: np.ndarray, books: Sequence[np.ndarray]) -> float:
+def mean_error(codes: np.ndarray, latents: np.ndarray, books: Sequence[np.ndarray]) -> float:
     """Give the mean over items of the squared distance between latent and code sum."""
     sums = sum(book[codes[:, level]] for level, book in enumerate(books))
     return float(np.square(latents - sums).sum(axis=1).mean()) if len(codes) else 0.0

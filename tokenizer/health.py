@@ -18,6 +18,7 @@ def health(
     *,
     moved: np.ndarray | None = None,
     collision_rate_before: float | None = None,
+    extra_error: float | None = None,
     reconstruction_error: float | None = None,
     variance: float | None = None,
     vectors: np.ndarray | None = None,
@@ -30,6 +31,8 @@ def health(
         codebook_sizes: K of each level.
         moved: (N,) bool, the items that the resolution gave other codes.
         collision_rate_before: Before the resolution.
+        extra_error: What the resolution added to the squared distance of latents to their code sums, mean
+            over all items.
         reconstruction_error: Mean squared error of the decoded embeddings, in the square of their unit.
         variance: Of the embeddings, mean over the dimensions, in the same unit.
         vectors: (N, D) the embeddings.
@@ -39,9 +42,9 @@ def health(
         `items`; `levels`, per level its name, `codebook_size`, `codes_used`, `share_used`, `perplexity` (2 to
         the entropy in bits of the codes, in [1, K]: as many codes as would be in use if all were used alike)
         and `largest_share` (of items on the most common code); `collision_rate_before`,
-        `collision_rate_after`; `items_moved`; `reconstruction_error`, `variance` and `explained` = 1 - error
-        / variance (None where the variance is 0); `tree`, `colliding_events` and `neighbours` as
-        `structure.py` has them.
+        `collision_rate_after`; `items_moved`, `extra_error`; `reconstruction_error`, `variance` and
+        `explained` = 1 - error / variance (None where the variance is 0); `tree`, `colliding_events` and
+        `neighbours` as `structure.py` has them.
 
     Raises:
         ValueError: If there are no items, or codes and sizes do not fit.
@@ -63,6 +66,7 @@ def health(
         "levels": [_level(codes[:, level], level, int(size)) for level, size in enumerate(codebook_sizes)],
         "collision_rate_before": _number(collision_rate_before),
         "collision_rate_after": collision_rate(codes),
+        "extra_error": _number(extra_error),
         "items_moved": None if moved is None else int(np.sum(moved)),
         "reconstruction_error": _number(reconstruction_error),
         "variance": _number(variance),

@@ -1,7 +1,9 @@
 """The residual quantizer of an RQ-VAE: codebooks, nearest code, losses, k-means start, revival of dead codes.
 
-It works on latents only. The encoder and decoder around it are in `rqvae.py`; when to start, revive and stop
-is decided in `train.py`.
+Codes have no gradient, so the decoder's is led past them: `straight_through` hands it to the latent as it is;
+`rotation` turns and scales it as the latent is turned and scaled into its quantized value, so that it keeps
+its angle to both. It works on latents only. The encoder and decoder around it are in `rqvae.py`; when to
+start, revive and stop is decided in `train.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tokenizer.settings import Gradient
+
 KMEANS_ROWS_PER_CODE = 100
 """k-means looks at no more than this many latents per code: more change the centres little and cost much."""
+
+TINY = 1e-6
+"""A shorter latent has no direction."""
 
 JITTER = 0.01
 """Noise added where a code vector is copied from a latent, relative to the spread of the latents."""
@@ -54,6 +61,35 @@ def nearest_codes(residuals: Tensor, codebook: Tensor) -> Tensor:
     return distances.argmin(dim=1)
 
 
+def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
+    """Give the (B, d) quantized values forward, and their gradient to the latents as it is."""
+    return latents + (quantized - latents).detach()
+
+
+def rotated(latents: Tensor, quantized: Tensor) -> Tensor:
+    """Give the (B, d) quantized values as a fixed rotation and scaling of the latents.
+
+    The rotation in the plane of latent e and quantized q is two reflections, R e = e - 2 r (r.e) + 2 q'
+    (e'.e) with e', q' of length 1 and r along e' + q'. A latent of length 0 has no angle: it is passed
+    straight through.
+
+    Source: Fifty et al., "Restructuring vector quantization with the rotation trick" (arXiv:2410.06424), 4.2.
+    """
+    fixed = latents.detach()
+    lengths = fixed.norm(dim=1, keepdim=True)  # (B, 1)
+    targets = quantized.norm(dim=1, keepdim=True)
+    latent_unit = fixed / lengths.clamp_min(TINY)
+    target_unit = quantized / targets.clamp_min(TINY)
+    between = functional.normalize(latent_unit + target_unit, dim=1, eps=TINY)
+    reflected = latents - 2 * between * (between * latents).sum(dim=1, keepdim=True)
+    turned = reflected + 2 * target_unit * (latent_unit * latents).sum(dim=1, keepdim=True)
+    scaled = turned * (targets / lengths.clamp_min(TINY))
+    has_angle = (
+        (lengths > TINY) & (targets > TINY) & ((latent_unit + target_unit).norm(dim=1, keepdim=True) > TINY)
+    )
+    return torch.where(has_angle, scaled, straight_through(latents, quantized))
+
+
 class ResidualQuantizer(nn.Module):
     """Quantize a latent in L steps, each on what the steps before it left over.
 
@@ -64,6 +100,7 @@ class ResidualQuantizer(nn.Module):
         codebook_sizes: Codes per level; levels may differ.
         latent_dim: d.
         generator: Source of the first random code vectors.
+        gradient: How the decoder's gradient passes the codes.
 
     Source: Lee et al., "Autoregressive Image Generation using Residual Quantization" (arXiv:2203.01941),
     section 3.1.
@@ -71,8 +108,16 @@ class ResidualQuantizer(nn.Module):
 
     initialized: Tensor
 
-    def __init__(self, codebook_sizes: Sequence[int], latent_dim: int, *, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        codebook_sizes: Sequence[int],
+        latent_dim: int,
+        *,
+        generator: torch.Generator,
+        gradient: Gradient = "straight_through",
+    ) -> None:
         super().__init__()
+        self.gradient = gradient
         self.codebooks = nn.ParameterList(
             nn.Parameter(torch.randn(size, latent_dim, generator=generator) / latent_dim**0.5)
             for size in codebook_sizes
@@ -115,7 +160,8 @@ class ResidualQuantizer(nn.Module):
             residuals = residuals - vector.detach()
             codes.append(nearest)
             vectors.append(vector.detach())
-        quantized = latents + (torch.stack(vectors).sum(dim=0) - latents).detach()
+        pass_on = rotated if self.gradient == "rotation" else straight_through
+        quantized = pass_on(latents, torch.stack(vectors).sum(dim=0))
         return Quantized(quantized, torch.stack(codes, dim=1), codebook_loss, commitment_loss)
 
     @torch.no_grad()
@@ -145,9 +191,15 @@ class ResidualQuantizer(nn.Module):
                 noise = rng.normal(scale=JITTER * spread, size=(len(copies), residuals.shape[1]))
                 centres = np.concatenate([centres, centres[copies] + noise])
             codebook.copy_(torch.from_numpy(centres.astype(np.float32)))
-            residuals = (
-                residuals - codebook.cpu().numpy()[nearest_codes(torch.from_numpy(residuals), codebook)]
-            )
+            book = codebook.detach().cpu()
+            residuals = residuals - book.numpy()[nearest_codes(torch.from_numpy(residuals), book)]
+        self.initialized.fill_(True)
+
+    @torch.no_grad()
+    def start_from(self, books: Sequence[np.ndarray]) -> None:
+        """Begin with codebooks that were made elsewhere, per level (K, d)."""
+        for codebook, book in zip(self.codebooks, books, strict=True):
+            codebook.copy_(torch.from_numpy(np.asarray(book, dtype=np.float32)))
         self.initialized.fill_(True)
 
     @torch.no_grad()
@@ -167,10 +219,10 @@ class ResidualQuantizer(nn.Module):
             left = residuals - codebook[nearest_codes(residuals, codebook)]
             if len(codes):
                 errors = left.square().sum(dim=1)  # (B,)
-                weights = errors if float(errors.sum()) > 0 else torch.ones_like(errors)
+                weights = (errors if float(errors.sum()) > 0 else torch.ones_like(errors)).cpu()
                 enough = int((weights > 0).sum()) >= len(codes)
                 drawn = torch.multinomial(weights, len(codes), replacement=not enough, generator=generator)
-                noise = torch.randn(len(codes), residuals.shape[1], generator=generator)
+                noise = torch.randn(len(codes), residuals.shape[1], generator=generator).to(residuals.device)
                 codebook[codes] = residuals[drawn] + JITTER * residuals.std(correction=0) * noise
                 left = residuals - codebook[nearest_codes(residuals, codebook)]
             residuals = left

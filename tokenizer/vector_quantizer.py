@@ -7,8 +7,10 @@ level by level, each on what the levels before left over. How codebooks are made
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,14 +110,19 @@ class VectorQuantizer:
         """Give a copy of the (K, d) float32 codebook of each level."""
         return [book.copy() for book in self.books]
 
-    def save(self, path: str | Path) -> None:
-        """Write everything to one safetensors file."""
+    def save(self, path: str | Path, *, made_by: Mapping[str, Any] | None = None) -> None:
+        """Write everything to one safetensors file; `made_by` is JSON that is kept in it."""
         from safetensors.numpy import save_file
 
         tensors = {"mean": self.mean, "rotation": self.rotation}
         tensors |= {f"book_{level}": book for level, book in enumerate(self.books)}
         tensors |= {f"price_{level}": price for level, price in enumerate(self.prices)}
-        facts = {"version": FORMAT_VERSION, "scale": float(self.scale), "levels": len(self.books)}
+        facts = {
+            "version": FORMAT_VERSION,
+            "scale": float(self.scale),
+            "levels": len(self.books),
+            "made_by": made_by,
+        }
         save_file(
             {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
             str(path),

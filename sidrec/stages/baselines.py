@@ -45,7 +45,11 @@ def run_baselines(config: Config) -> list[Path]:
 
 def stages_of(config: Config, run: Run) -> list[Stage]:
     """Return what is trained here: the part of the stage that takes long."""
-    return [fit_stage(config, run, name) for name in config.baselines.models if name in SEQUENTIAL]
+    return [
+        fit_stage(config, run.catalog, run.split, name)
+        for name in config.baselines.models
+        if name in SEQUENTIAL
+    ]
 
 
 def _baseline(config: Config, run: Run, name: BaselineName) -> Path:
@@ -60,7 +64,7 @@ def _baseline(config: Config, run: Run, name: BaselineName) -> Path:
         "baseline": _section(config, name),
     }
     if name in SEQUENTIAL:
-        train_sequential(config, run, name)
+        train_sequential(config, run.catalog, run.split, name)
     stage = Stage(config.output / "baselines" / name, "baselines", settings, inputs, config.seed)
     if stage.is_done():
         logger.info("baselines: %s: done before, nothing to redo", name)

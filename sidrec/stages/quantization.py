@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sidrec.artifacts import load_semantic_ids
 from sidrec.catalog import Catalog
 from sidrec.config import Config
-from sidrec.errors import ConfigError
 from sidrec.progress import progress
+from sidrec.stages.collaborative import collaborative_vectors
+from sidrec.stages.given_codes import read_import, read_source
 from tokenizer.controls import random_codes, shuffled_codes
-from tokenizer.foreign import read_codes
-from tokenizer.semantic_ids import SemanticIDs
+from tokenizer.estimator import Estimator
+from tokenizer.model import Model
+from tokenizer.settings import RQVAESettings
+
+if TYPE_CHECKING:
+    from tokenizer.rqvae import RQVAE
 
 CONTROLS = ("shuffled", "random")
-KMEANS = ("rqkmeans", "balanced_rqkmeans", "opq")
+BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -30,24 +35,28 @@ class Quantization:
         codes: (N, L) int64.
         sizes: K of each level.
         latents: (N, d) what the codes stand for, and `books`, per level (K, d), how: None for controls.
-        save: Writes what encodes other items, if anything does.
+        model: What encodes other items, if anything does.
         facts: For `health` and metrics.json.
+        best_epoch: Of a training.
     """
 
     codes: np.ndarray
     sizes: tuple[int, ...]
     latents: np.ndarray | None = None
     books: list[np.ndarray] | None = None
-    save: Callable[[Path], None] | None = None
+    model: Model | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     best_epoch: int | None = None
 
 
-def quantize(config: Config, catalog: Catalog, vectors: np.ndarray) -> Quantization:
+def quantize(config: Config, catalog: Catalog, vectors: np.ndarray, directory: Path) -> Quantization:
     """Make the codes of every item and resolve collisions as `tokenizer.collisions` says.
 
+    What encodes other items is written to `tokenizer.safetensors` in `directory`.
+
     Raises:
-        ConfigError: If `tokenizer.index` does not fit the catalogue.
+        ConfigError: If `tokenizer.index` does not fit the catalogue, or `tokenizer.collaborative` has not one
+            usable row per item.
     """
     method, seed = config.tokenizer.method, seed_of_tokenizer(config)
     if method == "random":
@@ -56,68 +65,18 @@ def quantize(config: Config, catalog: Catalog, vectors: np.ndarray) -> Quantizat
     source = read_source(config, catalog)
     if source is not None:
         return Quantization(shuffled_codes(source.codes, seed=seed), source.codebook_sizes)
-    if method == "import":
-        made = _imported(config, catalog, vectors)
-    elif method in KMEANS:
-        made = _clustered(config, vectors)
-    else:
-        made = _trained(config, vectors)
+    made = _imported(config, catalog, vectors) if method == "import" else _fitted(config, catalog, vectors)
     made = _resolved(made, config.tokenizer.collisions)
     if method == "shuffled":
         return Quantization(shuffled_codes(made.codes, seed=seed), made.sizes)
+    if made.model is not None:
+        made.model.save(directory / "tokenizer.safetensors", made_by={"name": method})
     return made
 
 
 def seed_of_tokenizer(config: Config) -> int:
     """Return the seed of everything random in the stage."""
     return config.seed if config.tokenizer.seed is None else config.tokenizer.seed
-
-
-def read_source(config: Config, catalog: Catalog) -> SemanticIDs | None:
-    """Load the semantic IDs that `tokenizer.source` names, which must be of the same items."""
-    if config.tokenizer.source is None:
-        return None
-    source = load_semantic_ids(config.tokenizer.source / "tokenize")
-    if source.item_ids != catalog.items["item_id"].tolist():
-        raise ConfigError(
-            f"tokenizer.source: {config.tokenizer.source} has semantic IDs of {len(source)} other items than "
-            f"the {catalog.num_items} of this catalogue. Name a run of the same catalogue."
-        )
-    return source
-
-
-def read_import(config: Config, catalog: Catalog) -> SemanticIDs | None:
-    """Load the table that `tokenizer.index` names, in the order of the catalogue.
-
-    Raises:
-        ConfigError: If it cannot be read, or names other items than the catalogue has.
-    """
-    path = config.tokenizer.index
-    if path is None:
-        return None
-    try:
-        table = read_codes(path)
-    except ValueError as error:
-        raise ConfigError(f"tokenizer.index: {error}") from error
-    row = {item_id: place for place, item_id in enumerate(table.item_ids)}
-    item_ids = catalog.items["item_id"].tolist()
-    missing = [item_id for item_id in item_ids if item_id not in row]
-    unknown = sorted(set(row) - set(item_ids))
-    if missing or unknown:
-        parts = [
-            f'{len(names)} items that {what} (such as "{names[0]}")'
-            for names, what in (
-                (missing, "only the catalogue has"),
-                (unknown, "only the index has"),
-            )
-            if names
-        ]
-        raise ConfigError(
-            f"tokenizer.index: {path} is not of this catalogue: {' and '.join(parts)}. Both must name "
-            "the same."
-        )
-    codes = table.codes[[row[item_id] for item_id in item_ids]]
-    return SemanticIDs(item_ids, codes, table.codebook_sizes)
 
 
 def _imported(config: Config, catalog: Catalog, vectors: np.ndarray) -> Quantization:
@@ -129,83 +88,116 @@ def _imported(config: Config, catalog: Catalog, vectors: np.ndarray) -> Quantiza
     latents = vectors.astype(np.float64) - vectors.mean(0)
     books = mean_codebooks(table.codes, latents, table.codebook_sizes)
     sums = sum(book[table.codes[:, level]] for level, book in enumerate(books))
-    facts = _reconstruction(latents, np.asarray(sums))
+    facts = _reconstruction(latents, lambda rows: np.asarray(sums)[rows])
     return Quantization(table.codes, table.codebook_sizes, latents, books, facts=facts)
 
 
-def _clustered(config: Config, vectors: np.ndarray) -> Quantization:
-    from tokenizer.kmeans import fit_opq, fit_rqkmeans
+def _fitted(config: Config, catalog: Catalog, vectors: np.ndarray) -> Quantization:
+    """Codes of a tokenizer that is made here."""
+    section, given = config.tokenizer, vectors
+    if section.method == "letter":
+        estimator = _letter(config, vectors, collaborative_vectors(config, catalog))
+        model = estimator.fitted
+    elif section.method == "hybrid":
+        from tokenizer.hybrid import HybridModel, Join
 
-    section, seed = config.tokenizer, seed_of_tokenizer(config)
-    if section.method == "opq":
-        fit = fit_opq(vectors, section.codebook_sizes, iterations=section.iterations, seed=seed)
+        collaborative = collaborative_vectors(config, catalog)
+        join = Join.fit(vectors, collaborative, weight=section.collaborative_weight)
+        given = join(vectors, collaborative)
+        estimator = _of_vectors(config, section.quantizer, given)
+        model = HybridModel(estimator.fitted, join)
     else:
-        with progress("k-means", "levels") as advance:
-            fit = fit_rqkmeans(
-                vectors,
-                section.codebook_sizes,
-                balanced=section.method == "balanced_rqkmeans",
-                iterations=section.iterations,
-                seed=seed,
-                on_level=lambda level: advance(level, len(section.codebook_sizes)),
-            )
-    facts = _reconstruction(vectors, fit.model.decode(fit.codes))
-    return Quantization(
-        fit.codes,
-        section.codebook_sizes,
-        fit.model.latents(vectors),
-        fit.model.codebooks(),
-        fit.model.save,
-        facts,
-    )
-
-
-def _trained(config: Config, vectors: np.ndarray) -> Quantization:
-    from tokenizer.rqvae import RQVAESettings
-    from tokenizer.train import fit_rqvae
-
-    names = RQVAESettings.__dataclass_fields__.keys() - {"seed"}
-    settings = RQVAESettings(
-        **config.tokenizer.model_dump(include=set(names)), seed=seed_of_tokenizer(config)
-    )
-    with progress("RQ-VAE", "epochs") as advance:
-        fitted = fit_rqvae(vectors, settings, on_epoch=lambda epoch, _: advance(epoch, settings.epochs))
-    model = fitted.model
-    codes = model.encode(vectors)
+        method = "rqvae" if section.method == "shuffled" else section.method
+        estimator = _of_vectors(config, method, given)
+        model = estimator.fitted
+    codes, inner = estimator.codes_, estimator.fitted
+    assert codes is not None
     return Quantization(
         codes,
-        settings.codebook_sizes,
-        model.latents(vectors),
-        model.codebooks(),
-        model.save,
-        _reconstruction(vectors, model.decode(codes)),
-        fitted.best_epoch,
+        section.codebook_sizes,
+        inner.latents(given),
+        inner.codebooks(),
+        model,
+        _reconstruction(vectors, lambda rows: model.decode(codes[rows])),
+        getattr(estimator, "best_epoch_", None),
     )
 
 
-def _reconstruction(vectors: np.ndarray, decoded: np.ndarray) -> dict[str, Any]:
-    """What `health` is told about how well codes give the vectors back."""
-    return {
-        "reconstruction_error": float(((decoded - vectors) ** 2).sum(1).mean()),
-        "variance": float(((vectors - vectors.mean(0)) ** 2).sum(1).mean()),
-    }
+def _of_vectors(config: Config, quantizer: str, vectors: np.ndarray) -> Estimator:
+    """Fit what makes codes of vectors alone."""
+    section, seed = config.tokenizer, seed_of_tokenizer(config)
+    sizes, iterations = section.codebook_sizes, section.iterations
+    if quantizer in ("rqvae", "rqkmeans_plus"):
+        from tokenizer.rqvae import RQVAE, RQKMeansPlus
+
+        settings = _settings(config)
+        network = RQVAE(settings) if quantizer == "rqvae" else RQKMeansPlus(settings, iterations)
+        with _epochs(network) as on_epoch:
+            return network.fit(vectors, device=section.device, on_epoch=on_epoch)
+    from tokenizer.rqkmeans import OPQ, RQKMeans
+
+    if quantizer == "opq":
+        return OPQ(sizes, iterations, seed).fit(vectors)
+    clusters = RQKMeans(sizes, quantizer == "balanced_rqkmeans", iterations, seed)
+    with progress("k-means", "levels") as advance:
+        return clusters.fit(vectors, on_level=lambda level: advance(level, len(sizes)))
+
+
+def _letter(config: Config, vectors: np.ndarray, collaborative: np.ndarray) -> Estimator:
+    from tokenizer.letter import Letter
+
+    section = config.tokenizer
+    letter = Letter(_settings(config), section.alignment_weight, section.diversity_weight)
+    with _epochs(letter) as on_epoch:
+        return letter.fit(vectors, collaborative, device=section.device, on_epoch=on_epoch)
+
+
+def _settings(config: Config) -> RQVAESettings:
+    names = RQVAESettings.__dataclass_fields__.keys() - {"seed", "residual"}
+    chosen = config.tokenizer.model_dump(include=set(names))
+    return RQVAESettings(**chosen, seed=seed_of_tokenizer(config))
+
+
+@contextmanager
+def _epochs(network: RQVAE) -> Iterator[Callable[[int, object], None]]:
+    """Show how far a training is."""
+    with progress("RQ-VAE", "epochs") as advance:
+        yield lambda epoch, _: advance(epoch, network.settings.epochs)
+
+
+def _reconstruction(vectors: np.ndarray, decode: Callable[[slice], np.ndarray]) -> dict[str, Any]:
+    """What `health` is told about how well codes give the vectors back, block by block."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    error = variance = 0.0
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        part = vectors[rows]
+        error += float(np.square(decode(rows) - part, dtype=np.float64).sum())
+        variance += float(np.square(part - mean).sum())
+    return {"reconstruction_error": error / len(vectors), "variance": variance / len(vectors)}
 
 
 def _resolved(made: Quantization, how: str) -> Quantization:
     """Resolve collisions, or leave them."""
-    from tokenizer.collisions import add_level, collision_rate, make_unique
+    from tokenizer.collisions import add_level, collision_rate, make_unique, mean_error
+    from tokenizer.sinkhorn import part_by_sinkhorn
 
-    before = collision_rate(made.codes)
-    facts = {**made.facts, "collision_rate_before": before}
-    if how == "keep" or (how == "extra_level" and before == 0):
-        return replace(made, facts={**facts, "moved": np.zeros(len(made.codes), dtype=bool)})
-    if how == "extra_level":
-        codes = add_level(made.codes)
-        sizes = (*made.sizes, int(codes[:, -1].max()) + 1)
-        return replace(
-            made, codes=codes, sizes=sizes, facts={**facts, "moved": np.zeros(len(codes), dtype=bool)}
-        )
     assert made.latents is not None
     assert made.books is not None
-    resolution = make_unique(made.codes, made.latents, made.books)
-    return replace(made, codes=resolution.codes, facts={**facts, "moved": resolution.moved})
+    given, sizes = made.codes, made.sizes
+    codes, compared = given, given
+    if how == "reassign":
+        codes = compared = make_unique(given, made.latents, made.books).codes
+    elif how == "sinkhorn":
+        codes = compared = part_by_sinkhorn(given, made.latents, made.books)
+    elif how == "extra_level" and collision_rate(given) > 0:
+        codes = add_level(given)
+        sizes = (*sizes, int(codes[:, -1].max()) + 1)
+    facts = {
+        **made.facts,
+        "moved": (compared != given).any(axis=1),
+        "collision_rate_before": collision_rate(given),
+        "extra_error": mean_error(compared, made.latents, made.books)
+        - mean_error(given, made.latents, made.books),
+    }
+    return replace(made, codes=codes, sizes=sizes, facts=facts)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sidrec.artifacts import Stage, read_json, write_json
 from sidrec.baselines.config import GRU4RecConfig, SASRecBCEConfig, SASRecConfig, SequentialConfig
+from sidrec.catalog import Catalog, Split
 from sidrec.config import Config
 from sidrec.progress import progress
-from sidrec.stages.run import Run
 
 if TYPE_CHECKING:
     from sidrec.baselines.fitting import Fitted
@@ -22,19 +22,19 @@ logger = logging.getLogger(__name__)
 SEQUENTIAL = ("gru4rec", "sasrec", "sasrec_bce")
 
 
-def fit_stage(config: Config, run: Run, name: str) -> Stage:
+def fit_stage(config: Config, catalog: Catalog, split: Split, name: str) -> Stage:
     """Return what a trained baseline is made from and where it lies."""
     settings = {
         "baseline": getattr(config.baselines, name).model_dump(mode="json"),
         "split": config.split.model_dump(),
     }
-    inputs = {"catalog": run.catalog.sha256, "split": run.split.sha256}
+    inputs = {"catalog": catalog.sha256, "split": split.sha256}
     return Stage(config.output / "sequential" / name, "baselines", settings, inputs, config.seed)
 
 
-def train_sequential(config: Config, run: Run, name: str) -> None:
+def train_sequential(config: Config, catalog: Catalog, split: Split, name: str) -> None:
     """Train a baseline unless it is there; a search that was killed goes on after its last trial."""
-    stage = fit_stage(config, run, name)
+    stage = fit_stage(config, catalog, split, name)
     if stage.is_done():
         return
     from sidrec.baselines.weights import save_sequential
@@ -46,7 +46,7 @@ def train_sequential(config: Config, run: Run, name: str) -> None:
     for number in range(len(trials), len(combinations)):
         settings = combinations[number]
         with progress(f"{name} {number + 1} of {len(combinations)}", "epochs") as advance:
-            fitted = _fit(settings, run, seed=config.seed, on_epoch=advance)
+            fitted = _fit(settings, split, catalog.num_items, seed=config.seed, on_epoch=advance)
         trials.append(
             {
                 "settings": settings.values(),
@@ -67,10 +67,9 @@ def train_sequential(config: Config, run: Run, name: str) -> None:
     stage.finish(config.to_yaml())
 
 
-def _fit(settings: SequentialConfig, run: Run, *, seed: int, on_epoch: Advance) -> Fitted:
+def _fit(settings: SequentialConfig, split: Split, num_items: int, *, seed: int, on_epoch: Advance) -> Fitted:
     from sidrec.baselines.fitting import fit_gru4rec, fit_sasrec, fit_sasrec_bce
 
-    split, num_items = run.split, run.catalog.num_items
     match settings:
         case GRU4RecConfig():
             return fit_gru4rec(split, num_items, settings, seed=seed, on_epoch=on_epoch)

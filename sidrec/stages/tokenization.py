@@ -16,7 +16,9 @@ from sidrec.config import Config
 from sidrec.embedding import embed
 from sidrec.errors import CatalogError, ConfigError, SidrecError
 from sidrec.progress import progress
-from sidrec.stages.quantization import CONTROLS, quantize, read_import, read_source, seed_of_tokenizer
+from sidrec.stages.collaborative import collaborative_input
+from sidrec.stages.given_codes import read_import, read_source
+from sidrec.stages.quantization import CONTROLS, quantize, seed_of_tokenizer
 from tokenizer.health import health
 from tokenizer.semantic_ids import SemanticIDs
 
@@ -80,9 +82,12 @@ def stage_of(config: Config, catalog: Catalog) -> Stage:
     for name, table in (("source", read_source(config, catalog)), ("index", read_import(config, catalog))):
         if table is not None:
             inputs[name] = table.sha256
+    inputs |= collaborative_input(config, catalog)
     settings = {
         "embedding": config.embedding.model_dump(mode="json", exclude={"cache"}),
-        "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"seed", "source", "index"}),
+        "tokenizer": config.tokenizer.model_dump(
+            mode="json", exclude={"seed", "source", "index", "collaborative"}
+        ),
     }
     return Stage(config.output / "tokenize", "tokenize", settings, inputs, seed_of_tokenizer(config))
 
@@ -110,9 +115,7 @@ def _make_semantic_ids(
     config: Config, catalog: Catalog, vectors: np.ndarray, directory: Path
 ) -> tuple[SemanticIDs, dict[str, Any]]:
     """Make the table that the config asks for, and the stage's metrics."""
-    made = quantize(config, catalog, vectors)
-    if made.save is not None:
-        made.save(directory / "tokenizer.safetensors")
+    made = quantize(config, catalog, vectors, directory)
     metrics = {
         "method": config.tokenizer.method,
         "collisions": config.tokenizer.collisions,

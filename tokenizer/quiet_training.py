@@ -16,16 +16,17 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 
-def make_trainer(epochs: int, *, largest_gradient: float | None = None) -> Trainer:
-    """Make a trainer that runs on the CPU and writes nothing.
+def make_trainer(epochs: int, *, largest_gradient: float | None = None, accelerator: str = "cpu") -> Trainer:
+    """Make a trainer that runs on one device and writes nothing.
 
     Args:
         epochs: Passes over the data, at most.
+        accelerator: `cpu` or `gpu`.
         largest_gradient: Norm that the gradient of all weights together is clipped to; None: not clipped.
     """
     return Trainer(
         max_epochs=epochs,
-        accelerator="cpu",
+        accelerator=accelerator,
         devices=1,
         # Otherwise Lightning joins whatever torchrun or SLURM job it believes to be in.
         plugins=[LightningEnvironment()],
