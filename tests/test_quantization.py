@@ -1,6 +1,7 @@
 """`tokenizer.method` and `tokenizer.collisions`: every way to make codes, and foreign tables."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,10 @@ def index_of(folder: Path, rows: list[list[int]], item_ids: list[str] | None = N
     return folder / "theirs.index.json"
 
 
-@pytest.mark.parametrize("method", ["rqvae", "rqkmeans", "balanced_rqkmeans", "opq"])
+METHODS = ["rqvae", "rqkmeans", "balanced_rqkmeans", "rqkmeans_plus", "opq", "letter", "hybrid"]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_unique_ids_and_says_how_good_they_are(tmp_path: Path, method: str) -> None:
     ids, metrics = tokenized(tmp_path, f"tokenizer.method={method}")
     assert ids.collision_rate == 0
@@ -48,6 +52,87 @@ def test_every_method_gives_unique_ids_and_says_how_good_they_are(tmp_path: Path
     assert 0 < metrics["explained"] <= 1
     assert metrics["collision_rate_after"] == 0
     assert (tmp_path / "run" / "tokenize" / "tokenizer.safetensors").is_file()
+
+
+@pytest.mark.parametrize("method", ["letter", "hybrid"])
+def test_collaborative_vectors_are_those_of_the_sasrec_that_baselines_uses(
+    tmp_path: Path, method: str, command: Command
+) -> None:
+    config = toy.write(tmp_path, **CHEAP)
+    assert command("tokenize", config, f"tokenizer.method={method}").status == 0
+    weights = tmp_path / "run" / "sequential" / "sasrec" / "model.safetensors"
+    made = weights.stat().st_mtime_ns
+    ended = command("baselines", config, f"tokenizer.method={method}", "baselines.models=[sasrec]")
+    assert ended.status == 0, ended.err
+    assert weights.stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize("method", ["letter", "hybrid"])
+def test_collaborative_vectors_change_the_codes_and_count_as_an_input(tmp_path: Path, method: str) -> None:
+    found = []
+    for seed in (0, 1):
+        vectors = np.random.default_rng(seed).normal(size=(toy.NUM_ITEMS, 4)).astype(np.float32)
+        np.save(tmp_path / "theirs.npy", vectors)
+        found.append(
+            tokenized(
+                tmp_path,
+                f"tokenizer.method={method}",
+                f"tokenizer.collaborative={tmp_path / 'theirs.npy'}",
+                "tokenizer.alignment_weight=5",
+            )[0]
+        )
+    assert found[0].sha256 != found[1].sha256
+
+
+def test_the_weight_of_collaborative_vectors_changes_the_codes_of_a_hybrid(tmp_path: Path) -> None:
+    np.save(tmp_path / "theirs.npy", np.random.default_rng(0).normal(size=(toy.NUM_ITEMS, 4)))
+    options = ["tokenizer.method=hybrid", f"tokenizer.collaborative={tmp_path / 'theirs.npy'}"]
+    first, _ = tokenized(tmp_path, *options)
+    other, _ = tokenized(tmp_path, *options, "tokenizer.collaborative_weight=0.1")
+    assert first.sha256 != other.sha256
+
+
+def test_a_hybrid_may_be_made_by_any_quantizer(tmp_path: Path) -> None:
+    codes = {
+        name: tokenized(tmp_path, "tokenizer.method=hybrid", f"tokenizer.quantizer={name}")[0].sha256
+        for name in ("rqvae", "balanced_rqkmeans", "opq")
+    }
+    assert len(set(codes.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["tokenizer.collaborative=x.npy"], "is read by tokenizer.method=letter and hybrid only"),
+        (
+            ["tokenizer.method=letter", "tokenizer.collaborative=none.npy"],
+            r"tokenizer.collaborative=none.npy: there is no such file",
+        ),
+        (
+            ["tokenizer.method=hybrid", "tokenizer.collaborative={few}"],
+            "few.npy has 3 rows, but the catalogue has 24 items",
+        ),
+    ],
+)
+def test_collaborative_vectors_that_do_not_fit_are_refused(
+    tmp_path: Path, command: Command, options: list[str], message: str
+) -> None:
+    np.save(tmp_path / "few.npy", np.ones((3, 2)))
+    config = toy.write(tmp_path)
+    ended = command("tokenize", config, *[option.format(few=tmp_path / "few.npy") for option in options])
+    assert ended.status == 2
+    assert re.search(message, ended.err)
+
+
+def test_sinkhorn_parts_what_it_can_and_says_what_is_left(tmp_path: Path) -> None:
+    index = index_of(tmp_path, COLLIDING)
+    ids, metrics = tokenized(
+        tmp_path, "tokenizer.method=import", f"tokenizer.index={index}", "tokenizer.collisions=sinkhorn"
+    )
+    assert (ids.codes[:, 0] == np.array(COLLIDING)[:, 0]).all()
+    assert metrics["collision_rate_after"] == ids.collision_rate < 3 / 24
+    assert metrics["items_moved"] == (ids.codes != np.array(COLLIDING)).any(axis=1).sum() > 0
+    assert metrics["extra_error"] > 0
 
 
 def test_a_model_can_be_trained_on_any_of_them(tmp_path: Path, command: Command) -> None:

@@ -135,6 +135,14 @@ def test_joined_vectors_share_the_squared_distance_as_the_weight_says() -> None:
     assert np.square(centred[:, 12:]).sum(axis=1).mean() == pytest.approx(0.2, rel=1e-4)
 
 
+def test_a_weight_at_either_end_leaves_one_kind_of_vectors() -> None:
+    one, other = vectors(), vectors(width=5, seed=1)
+    for weight, alone in ((0.0, one), (1.0, other)):
+        joined = Join.fit(one, other, weight=weight)(one, other)
+        codes = RQKMeans((8, 8)).fit(joined).codes_
+        assert np.array_equal(codes, RQKMeans((8, 8)).fit(alone).codes_)
+
+
 def test_an_item_nobody_had_gets_the_mean_of_the_collaborative_vectors() -> None:
     one, other = vectors(), vectors(width=5, seed=1)
     join = Join.fit(one, other)

@@ -68,7 +68,7 @@ class Estimator:
                 f"{path} was made by {maker.get('name', 'something else')}, not by {cls.__name__}; open it "
                 "with that, or with tokenizer.model_file.open_model."
             )
-        params = {  # JSON has no tuples
+        params: dict[str, Any] = {  # JSON has no tuples
             name: tuple(value) if isinstance(value, list) else value
             for name, value in maker["params"].items()
         }
