@@ -34,6 +34,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, PreTrainedModel
 
 from sidrec.decoding import CausalLM, SIDLogitsProcessor, constrained_beam_search
+from sidrec.scoring import SIDScorer
 from sidrec.trie import SIDTrie
 
 LEVELS, CODES, ITEMS, NEWLINE, EOS = 3, 256, 4000, 3, 2
@@ -234,9 +235,39 @@ def measure(case: Case, codes: np.ndarray, repeats: int) -> dict[str, object]:
         "ours_vs_floor": round(times["ours"] / times["floor"], 2),
         "level_vs_floor": round(times["level"] / times["floor"], 2),
         "constraint_share": round(constraint_share(case, all_ways["ours"]), 4),
+        "step_ms": [round(each, 3) for each in step_ms(case)],
         "peak_mb": {name: None if each is None else round(each) for name, each in memory.items()},
         "agree": agree(found["dict"], found["ours"]) and agree(found["processor"], found["ours"]),
     }
+
+
+def step_ms(case: Case, *, repeats: int = 30) -> tuple[float, float]:
+    """Return how long a level takes from hidden states to the kept beams: with the trie, and without one.
+
+    Without: the same codes of the level, normalized and searched for the best, whatever the trie allows.
+    """
+    scorer = SIDScorer(case.model, None, case.trie, "level")
+    states = case.trie.walk(case.trie.codes_at(0).long().unsqueeze(1))[: case.beams, -1]
+    states = states.expand(case.batch, -1)  # (B, M) nodes of depth 1
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn((*states.shape, scorer.head.in_features), generator=generator)
+    rows = scorer.head.weight[scorer.token_ids[1]]
+
+    def with_trie() -> Tensor:
+        return scorer.children(hidden, states, 1).log_probs.flatten(1).topk(case.beams).indices
+
+    def without() -> Tensor:
+        logits = torch.nn.functional.linear(hidden, rows)
+        return logits.float().log_softmax(-1).flatten(1).topk(case.beams).indices
+
+    seconds: dict[str, list[float]] = {"with": [], "without": []}
+    with torch.no_grad():
+        for _ in range(repeats):
+            for name, step in (("with", with_trie), ("without", without)):
+                started = time.perf_counter()
+                step()
+                seconds[name].append(time.perf_counter() - started)
+    return 1000 * median(seconds["with"]), 1000 * median(seconds["without"])
 
 
 def constraint_share(case: Case, search: Callable[[], object]) -> float:
@@ -351,6 +382,9 @@ def main() -> None:
             + ("" if row["agree"] else " OTHER ITEMS"),
             flush=True,
         )
+    print("\n| case | a level's step, ms: with the trie | without |\n|---|---|---|")
+    for row in rows:
+        print(f"| {row['case']} | " + " | ".join(f"{each:.2f}" for each in row["step_ms"]) + " |")
     print("\n| case | peak MB: dict | processor | ours | level | floor |\n|---|---|---|---|---|---|")
     for row in rows:
         print(f"| {row['case']} | " + " | ".join(f"{each:,}" for each in row["peak_mb"].values()) + " |")

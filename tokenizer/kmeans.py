@@ -27,6 +27,9 @@ BALANCING_ROUNDS = 10
 """Times that balanced centres are moved to the means of their items."""
 
 PRICE_ROUNDS = 80
+"""Times that prices are changed at most; while centres still move, a quarter of that is enough."""
+
+BLOCK_ROWS = 16_384
 OnLevel = Callable[[int], None]
 
 
@@ -184,7 +187,7 @@ def _balanced_centres(rows: np.ndarray, book: np.ndarray, *, seed: int) -> tuple
     sample = _sample(rows, len(book), seed)
     price = np.zeros(len(book), np.float32)
     for _ in range(BALANCING_ROUNDS):
-        codes, price = balanced_assignment(squared_distances(sample, book), price)
+        codes, price = balanced_assignment(squared_distances(sample, book), price, rounds=PRICE_ROUNDS // 4)
         counts = np.bincount(codes, minlength=len(book))
         sums = np.zeros_like(book, dtype=np.float64)
         np.add.at(sums, codes, sample)
@@ -195,7 +198,9 @@ def _balanced_centres(rows: np.ndarray, book: np.ndarray, *, seed: int) -> tuple
     return book, balanced_assignment(squared_distances(sample, book), price)[1]
 
 
-def balanced_assignment(distances: np.ndarray, prices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def balanced_assignment(
+    distances: np.ndarray, prices: np.ndarray, *, rounds: int = PRICE_ROUNDS
+) -> tuple[np.ndarray, np.ndarray]:
     """Assign items to near codes so that none has more than its share, N / K rounded up.
 
     A code in demand gets dearer until hardly any has too many items; those over are then moved, the ones that
@@ -204,6 +209,7 @@ def balanced_assignment(distances: np.ndarray, prices: np.ndarray) -> tuple[np.n
     Args:
         distances: (N, K), at least 0.
         prices: (K,), what codes count as nearer for a start.
+        rounds: Times that prices are changed at most.
 
     Returns:
         (N,) int64 codes and (K,) float32 prices.
@@ -212,37 +218,47 @@ def balanced_assignment(distances: np.ndarray, prices: np.ndarray) -> tuple[np.n
     capacity = -(-num_items // size)
     if size == 1:
         return np.zeros(num_items, np.int64), np.zeros(1, np.float32)
-    two = np.partition(distances, 1, axis=1)[:, :2]
+    two = np.partition(distances[:: max(1, num_items // BLOCK_ROWS)], 1, axis=1)[:, :2]
     step = float((two[:, 1] - two[:, 0]).mean()) or float(distances.mean()) or 1.0
-    prices = prices.astype(np.float64)
+    prices = prices.astype(distances.dtype)
     best, best_over = prices, num_items + 1
-    for _ in range(PRICE_ROUNDS):
-        counts = np.bincount((distances - prices).argmin(axis=1), minlength=size)
+    for _ in range(rounds):
+        counts = np.bincount(_cheapest(distances, prices), minlength=size)
         over = int(np.maximum(counts - capacity, 0).sum())
         if over < best_over:
             best, best_over = prices, over
         if over == 0:
             break
-        prices = prices - step * np.clip((counts * size - num_items) / num_items, -1, 1)
+        prices = prices - distances.dtype.type(step) * np.clip(
+            (counts * size - num_items) / num_items, -1, 1
+        ).astype(distances.dtype)
         step *= 0.96
     prices = best - best.mean()
-    return _within_capacity(distances - prices, capacity), prices.astype(np.float32)
+    return _within_capacity(distances, prices, capacity), prices.astype(np.float32)
 
 
-def _within_capacity(costs: np.ndarray, capacity: int) -> np.ndarray:
+def _cheapest(distances: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    """Give (N,) codes, block by block: a copy of all distances would be the largest array of the fit."""
+    blocks = range(0, len(distances), BLOCK_ROWS)
+    return np.concatenate([(distances[row : row + BLOCK_ROWS] - prices).argmin(axis=1) for row in blocks])
+
+
+def _within_capacity(distances: np.ndarray, prices: np.ndarray, capacity: int) -> np.ndarray:
     """Give each item its cheapest code, but move those over a code's capacity who lose least by it."""
-    size = costs.shape[1]
-    codes = costs.argmin(axis=1)
+    size = len(prices)
+    codes = _cheapest(distances, prices)
     while len(over := np.flatnonzero(np.bincount(codes, minlength=size) > capacity)):
         room = np.flatnonzero(np.bincount(codes, minlength=size) < capacity)
         leaving = []
         for code in over.tolist():
             members = np.flatnonzero(codes == code)
-            loss = costs[members][:, room].min(axis=1) - costs[members, code]
+            costs = distances[members] - prices
+            loss = costs[:, room].min(axis=1) - costs[:, code]
             leaving.append(members[np.argsort(loss, kind="stable")[: len(members) - capacity]])
         rows = np.sort(np.concatenate(leaving))
-        wanted = room[costs[rows][:, room].argmin(axis=1)]
-        order = np.lexsort((costs[rows, wanted], wanted))  # the nearest first, code by code
+        costs = distances[rows][:, room] - prices[room]
+        wanted = room[costs.argmin(axis=1)]
+        order = np.lexsort((costs.min(axis=1), wanted))  # the nearest first, code by code
         rows, wanted = rows[order], wanted[order]
         rank = np.arange(len(rows)) - np.searchsorted(wanted, wanted)
         free = capacity - np.bincount(codes, minlength=size)
