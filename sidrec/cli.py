@@ -77,6 +77,9 @@ def sweep(
         list[str] | None,
         typer.Option(help="section.key=value,value: one run per value and seed; several are combined."),
     ] = None,
+    stages: Annotated[
+        str, typer.Option(help="Which stages to run, with commas.")
+    ] = "tokenize,baselines,sft,rl,evaluate",
     jobs: Annotated[int, typer.Option(help="Runs at work at the same time.")] = 1,
     output: Annotated[
         Path | None, typer.Option(help="Directory of the sweep; default: the config's output with -sweep.")
@@ -94,7 +97,7 @@ def sweep(
         raise ConfigError(f"--seeds {seeds!r}: expected whole numbers with commas, such as 0,1,2.") from None
     path, overrides = _split(settings or [])
     cells = plan(path, overrides, seeds=numbers, grid=grid or [], output=output)
-    failures = run_all(cells, jobs=jobs)
+    failures = run_all(cells, stages=_listed(stages) or (), jobs=jobs)
     found = compare_groups(cells, failures)
     if found is not None:
         _print_comparison(found)

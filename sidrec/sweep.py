@@ -172,11 +172,18 @@ def _directory_name(key: str, value: str) -> str:
     return f"{key}={re.sub(r'[^a-zA-Z0-9_.+-]+', '-', value).strip('-')}"
 
 
-def sweep(cells: Sequence[Cell], *, jobs: int = 1, runner: Runner = run_command) -> list[Failure]:
-    """Run all stages of all cells; what is done is not redone, and no cell stops for another that fails.
+def sweep(
+    cells: Sequence[Cell],
+    *,
+    stages: Sequence[str] = tuple(PLANS),
+    jobs: int = 1,
+    runner: Runner = run_command,
+) -> list[Failure]:
+    """Run the stages of all cells; what is done is not redone, and no cell stops for another that fails.
 
     Args:
         cells: As `plan` made them.
+        stages: Which ones; they run in the order of `PLANS`.
         jobs: Cells at work at the same time, each with its share of the cores (or OMP_NUM_THREADS if set).
         runner: What runs a command in a cell.
 
@@ -184,15 +191,18 @@ def sweep(cells: Sequence[Cell], *, jobs: int = 1, runner: Runner = run_command)
         The cells that failed, and why.
 
     Raises:
-        ConfigError: If `jobs` is below 1.
+        ConfigError: If `jobs` is below 1, or a stage is none.
     """
     if jobs < 1:
         raise ConfigError(f"--jobs is {jobs}, expected 1 or more.")
+    unknown = [name for name in stages if name not in PLANS]
+    if unknown or not stages:
+        raise ConfigError(f"--stages {','.join(unknown)!r}: expected some of {','.join(PLANS)}.")
     failures: list[Failure] = []
     for cell in cells:
         cell.config.output.mkdir(parents=True, exist_ok=True)
         (cell.config.output / "config.yaml").write_text(cell.config.to_yaml(), encoding="utf-8")
-    for command in PLANS:
+    for command in (name for name in PLANS if name in stages):
         failed = {failure.cell for failure in failures}
         failures += _wave(command, [cell for cell in cells if cell.name not in failed], jobs, runner)
     return failures

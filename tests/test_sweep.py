@@ -120,6 +120,22 @@ def test_no_jobs_are_refused(tmp_path: Path) -> None:
         sweep([], jobs=0)
 
 
+def test_only_the_stages_asked_for_run_and_in_their_order(tmp_path: Path) -> None:
+    cells = plan(toy.write(tmp_path, **CHEAP), [], seeds=[0], grid=[], output=None)
+    runner = Here()
+    assert sweep(cells, stages=["evaluate", "tokenize", "sft"], runner=runner) == []
+    assert [command for command, _ in runner.ran] == ["tokenize", "sft", "evaluate"]
+    assert (cells[0].config.output / "evaluate" / "sft" / "manifest.json").is_file()
+    assert not (cells[0].config.output / "rl").exists()
+
+
+@pytest.mark.parametrize("stages", [["tokenise"], []])
+def test_stages_that_there_are_none_of_are_refused(tmp_path: Path, stages: list[str]) -> None:
+    cells = plan(toy.write(tmp_path), [], seeds=[0], grid=[], output=None)
+    with pytest.raises(ConfigError, match="--stages .* expected some of tokenize,baselines,sft,rl,evaluate"):
+        sweep(cells, stages=stages, runner=Here())
+
+
 def test_what_cells_share_is_made_once(swept: tuple[list[Cell], Here]) -> None:
     cells, _ = swept
     slow, fast = cells[0], cells[2]  # of the same seed
