@@ -15,7 +15,7 @@ from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.progress import progress
 from tokenizer.controls import random_codes, shuffled_codes
-from tokenizer.foreign import read_codes
+from tokenizer.foreign import quantizer_of, read_codes
 from tokenizer.semantic_ids import SemanticIDs
 
 CONTROLS = ("shuffled", "random")
@@ -121,16 +121,18 @@ def read_import(config: Config, catalog: Catalog) -> SemanticIDs | None:
 
 
 def _imported(config: Config, catalog: Catalog, vectors: np.ndarray) -> Quantization:
-    """Codes of others; code vectors are the means of what the items of a code leave over."""
-    from tokenizer.collisions import mean_codebooks
-
+    """Codes of others, with the quantizer that they imply."""
     table = read_import(config, catalog)
     assert table is not None
-    latents = vectors.astype(np.float64) - vectors.mean(0)
-    books = mean_codebooks(table.codes, latents, table.codebook_sizes)
-    sums = sum(book[table.codes[:, level]] for level, book in enumerate(books))
-    facts = _reconstruction(latents, np.asarray(sums))
-    return Quantization(table.codes, table.codebook_sizes, latents, books, facts=facts)
+    model = quantizer_of(table.codes, vectors, table.codebook_sizes)
+    return Quantization(
+        table.codes,
+        table.codebook_sizes,
+        model.latents(vectors),
+        model.codebooks(),
+        model.save,
+        _reconstruction(vectors, model.decode(table.codes)),
+    )
 
 
 def _clustered(config: Config, vectors: np.ndarray) -> Quantization:
