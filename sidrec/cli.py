@@ -118,7 +118,7 @@ def add_items(
     ] = None,
     vectors: Annotated[
         Path | None,
-        typer.Option(help="For a run with embedding.path: .npy file of the new items' vectors."),
+        typer.Option(help="For a run with embedding.path: a file of the new items' vectors."),
     ] = None,
 ) -> None:
     """New items can be recommended, others no more; nothing is trained: sidrec add-items RUN --items FILE."""

@@ -276,6 +276,22 @@ def test_items_are_added_to_a_run_of_any_method(tmp_path: Path, method: str) -> 
     assert made.generation.semantic_ids.collision_rate == 0
 
 
+def test_new_items_of_a_run_with_its_own_vectors_bring_theirs(tmp_path: Path, command: Command) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "own.npy", rng.normal(size=(24, 6)))
+    path = f"embedding.path={tmp_path / 'own.npy'}"
+    output = tokenized(tmp_path, path, "tokenizer.method=rqkmeans", "tokenizer.codebook_sizes=[4,64]")
+    vectors = rng.normal(size=(2, 6))
+    np.save(tmp_path / "new.npy", vectors)
+    like(new=4, newer=4).to_csv(tmp_path / "new.csv", index=False)
+    ended = command("add-items", output, "--items", tmp_path / "new.csv", "--vectors", tmp_path / "new.npy")
+    assert (ended.status, ended.out.splitlines()[0]) == (0, "items added: 2")
+    table = open_generation(output / "tokenize").semantic_ids
+    own = load_quantizer(output / "tokenize" / "tokenizer.safetensors").encode(vectors)
+    assert table.codes[24:, 0].tolist() == own[:, 0].tolist()
+    assert ended.out.endswith(f"Try: sidrec inspect {output}\n")
+
+
 def imported(folder: Path, rows: list[list[int]], collisions: str) -> Path:
     folder.mkdir(exist_ok=True)
     SemanticIDs(OLD, np.array(rows), (3, 8)).write_index(folder / "index.json")
@@ -446,6 +462,25 @@ def test_killed_while_writing_there_is_no_new_generation(
     made = sidrec.add_items(trained, like(newer=9))
     assert made.generation.number == 2
     assert [path.name for path in (trained / "generations").iterdir()] == ["2"]
+
+
+def test_killed_just_before_the_rename_the_generation_is_not_lost(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is whole: the next command puts it into its place, and says so rather than take its number."""
+
+    def killed(_: Stage) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "_swap", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sidrec.add_items(trained, like(first=4))
+    assert open_generation(trained / "tokenize").number == 1
+    with pytest.raises(ArtifactError, match=r"generations/2 has come to be while this was at work"):
+        sidrec.add_items(trained, like(second=9))
+    made = sidrec.add_items(trained, like(second=9))
+    assert made.generation.semantic_ids.item_ids[24:] == ["first", "second"]
 
 
 def test_two_at_the_same_time_do_not_replace_each_other(

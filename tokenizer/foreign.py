@@ -52,7 +52,7 @@ def quantizer_of(codes: np.ndarray, vectors: np.ndarray, sizes: Sequence[int]) -
     """
     vectors = np.asarray(vectors, dtype=np.float32)
     mean = vectors.mean(axis=0)
-    books = mean_codebooks(codes, vectors.astype(np.float64) - mean, sizes)
+    books = mean_codebooks(codes, vectors - mean, sizes)
     used = [np.bincount(codes[:, level], minlength=size) > 0 for level, size in enumerate(sizes)]
     return VectorQuantizer(
         mean,

@@ -73,7 +73,8 @@ def read_retired(
     Raises:
         CatalogError: If the file cannot be read, or an id is unknown or retired before.
     """
-    source, given = ("retire", list(ids)) if not isinstance(ids, Path) else (ids.name, _ids_in(ids, config))
+    source = ids.name if isinstance(ids, Path) else "retire"
+    given = _ids_in(ids, config) if isinstance(ids, Path) else [str(item_id) for item_id in ids]
     wanted = list(dict.fromkeys(given))
     everything = set(known)
     unknown = [item_id for item_id in wanted if item_id not in everything]

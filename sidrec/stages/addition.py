@@ -86,7 +86,7 @@ def add_items(
         run: Directory of a run in which `tokenize` is done.
         items: New items: a table with the columns of the run's, or a file of one.
         retire: Ids of items; or a file: a table with them, or text with one on each line.
-        vectors: For a run whose vectors came from a file: a `.npy` file with a row per new item.
+        vectors: For a run whose vectors came from a file: a file of those of the new items.
 
     Raises:
         ArtifactError: If something in the run is missing, has changed, or does not fit together.
