@@ -314,6 +314,28 @@ def test_items_are_added_to_imported_semantic_ids(tmp_path: Path) -> None:
     assert read_codes(made.generation.directory / "index.json").item_ids == [*OLD, "new"]
 
 
+def test_imported_semantic_ids_of_an_earlier_version_are_to_be_imported_again(tmp_path: Path) -> None:
+    """It kept nothing that could encode a new item."""
+    output = imported(tmp_path, UNIQUE, "reassign")
+    (output / "tokenize" / "tokenizer.safetensors").unlink()
+    manifest = json.loads((output / "tokenize" / "manifest.json").read_text())
+    del manifest["outputs"]["tokenizer.safetensors"]
+    (output / "tokenize" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        ArtifactError, match=r"There is no .*tokenizer\.safetensors, .* rerun: sidrec tokenize"
+    ):
+        sidrec.add_items(output, like(new=4))
+
+
+def test_vectors_of_another_width_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).normal(size=(24, 6)))
+    output = tokenized(tmp_path, f"embedding.path={tmp_path / 'own.npy'}", "tokenizer.method=rqkmeans")
+    np.save(tmp_path / "new.npy", np.ones((1, 5)))
+    with pytest.raises(SidrecError, match=r"6.*5|5.*6"):
+        sidrec.add_items(output, like(new=4), vectors=tmp_path / "new.npy")
+    assert not (output / "generations").exists()
+
+
 def test_kept_collisions_may_become_more(tmp_path: Path) -> None:
     output = imported(tmp_path, [[n // 8, n % 8 // 2] for n in range(24)], "keep")
     made = sidrec.add_items(output, like(new=4, newer=4))

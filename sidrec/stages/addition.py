@@ -189,11 +189,7 @@ def _place(
         return Placement(there.codes[:0], nobody, nobody)
     codes, latents, books = _encode(run, config, new, own_vectors)
     sizes = there.codebook_sizes
-    if tuple(map(len, books)) not in (sizes, sizes[:-1]):
-        raise ArtifactError(
-            f"{run}/tokenize/tokenizer.safetensors has codebooks of {list(map(len, books))} codes, but the "
-            f"semantic IDs beside it are of {list(sizes)}. Delete {run}/tokenize and rerun: sidrec tokenize"
-        )
+    assert tuple(map(len, books)) in (sizes, sizes[:-1])  # both files are those that tokenize wrote
     if config.tokenizer.collisions == "keep":
         stays = np.zeros(len(codes), dtype=bool)
         return Placement(codes, stays, stays)
