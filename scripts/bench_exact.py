@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sidrec.config import load_config
+from sidrec.generations import FIRST
 from sidrec.metrics import metrics_at_k, target_ranks
 from sidrec.sid_model import SIDModel
 from sidrec.stages.run import load_run
@@ -29,7 +30,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = load_config(arguments.config)
     rows = load_run(config).split.valid.sample(arguments.users, config.seed)
-    model = SIDModel.load(config.output / "sft", device="cpu")
+    model = SIDModel.load(config.output / "sft", generation=FIRST, device="cpu")
     model.rank(rows.histories, num_beams=arguments.num_beams)  # warms up
     for exclude_history in (False, True):
         lists, seconds = {}, {}

@@ -128,9 +128,8 @@ def plain(vectors: np.ndarray, epochs: int) -> None:
         print("ours: did not reach it")
     except ReachedError:
         ours = time.process_time() - started
-        print(
-            f"ours: as good, and all codes in use, after {ours:.0f} CPU s: {spent[-1] / ours:.1f} times faster"
-        )
+        ratio = spent[-1] / ours
+        print(f"ours: as good, and all codes in use, after {ours:.0f} CPU s: {ratio:.1f} times faster")
 
 
 def make_vectors(path: Path, items: int) -> None:

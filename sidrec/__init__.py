@@ -28,6 +28,7 @@ _PUBLIC = {
     "rl": "sidrec.stages.rl",
     "evaluate": "sidrec.stages.evaluation",
     "run_baselines": "sidrec.stages.baselines",
+    "add_items": "sidrec.stages.addition",
     "compare": "sidrec.comparison",
     "run": "sidrec.stages.pipeline",
 }

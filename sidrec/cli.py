@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 import textwrap
 import warnings
@@ -17,6 +18,7 @@ import typer
 if TYPE_CHECKING:
     from sidrec.comparison import Comparison
     from sidrec.config import Config
+    from sidrec.inspection import GenerationState
 
 app = typer.Typer(
     add_completion=False,
@@ -107,6 +109,35 @@ def sweep(
         raise SidrecError(f"{len(failures)} of {len(cells)} runs of the sweep failed: {told}")
 
 
+@app.command("add-items")
+def add_items(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run in which tokenize is done.")],
+    items: Annotated[
+        Path | None, typer.Option(help="New items: a table with the columns that catalog.items had.")
+    ] = None,
+    retire: Annotated[
+        Path | None,
+        typer.Option(help="Items to recommend no more: a table with their ids, or one id per line of text."),
+    ] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(help="For a run with embedding.path: a file of the new items' vectors."),
+    ] = None,
+) -> None:
+    """New items can be recommended, others no more; nothing is trained: sidrec add-items RUN --items FILE."""
+    from sidrec.stages.addition import add_items as add
+
+    _show_progress()
+    made = add(directory, items, retire=retire, vectors=vectors)
+    print(made.describe())
+    has_model = any((directory / name / "manifest.json").is_file() for name in ("sft", "rl"))
+    item_id = made.generation.semantic_ids.item_ids[-1]
+    command = (
+        f"recommend {directory} --history {shlex.quote(item_id)}" if has_model else f"inspect {directory}"
+    )
+    print(f"Try: sidrec {command}")
+
+
 @app.command()
 def recommend(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or its sft or rl directory.")],
@@ -118,13 +149,16 @@ def recommend(
     exclude_history: Annotated[
         bool, typer.Option("--exclude-history", help="Leave out items of the history.")
     ] = False,
+    generation: Annotated[
+        int | None, typer.Option(help="Of the run's items: 1 as trained on; default: the newest.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend items after a history: sidrec recommend runs/demo --history A B C -k 10."""
     from sidrec.recommender import Recommender
 
     history_ids = [item for item in [history, *(more or [])] if item]
-    found = Recommender.from_pretrained(directory).recommend(
+    found = Recommender.from_pretrained(directory, generation=generation).recommend(
         history_ids, k=k, exclude_history=exclude_history
     )
     if as_json:
@@ -146,11 +180,12 @@ def inspect(
 ) -> None:
     """What is in a run, and what its semantic IDs are worth; refuses what does not fit together."""
     from sidrec.errors import ArtifactError
-    from sidrec.inspection import health_of
+    from sidrec.inspection import health_of, inspect_generations
     from sidrec.inspection import inspect as look
     from tokenizer.verdicts import judge
 
     states = [] if path.is_file() else look(path)
+    generations = [] if path.is_file() else inspect_generations(path)
     report = health_of(path)
     if as_json:
         typer.echo(json.dumps(report, indent=1))
@@ -160,18 +195,23 @@ def inspect(
             state.stage,
             state.state,
             "" if state.seconds is None else f"{state.seconds:.0f} s",
-            ", ".join(f"{name} {sha[:8]}" for name, sha in state.inputs.items()),
+            _hashes(state.inputs),
         ]
         for state in states
     ]
     if rows:
         _print_table(["stage", "state", "took", "made from (sha256)"], rows)
         typer.echo()
+    if generations:
+        header = ["generation", "items", "added", "retired", "made at", "made from (sha256)"]
+        _print_table(header, [_generation_row(each) for each in generations])
+        typer.echo()
     if report is not None:
         verdicts = [[each.figure, each.value, each.verdict, each.advice] for each in judge(report)]
         _print_table(["semantic IDs", "figure", "verdict", "what to do"], verdicts)
         typer.echo("Use of codes and reconstruction alone do not predict ranking: train, and compare.")
     problems = [problem for state in states for problem in state.problems]
+    problems += [problem for state in generations for problem in state.problems]
     if problems:
         raise ArtifactError(" ".join(problems))
 
@@ -290,6 +330,15 @@ def _listed(text: str | None) -> list[str] | None:
 
 def _interval(value: tuple[float, float, float]) -> str:
     return "{:.4f} [{:.4f}, {:.4f}]".format(*value)
+
+
+def _generation_row(state: GenerationState) -> list[str]:
+    counts = [f"{count:,}" for count in (state.items, state.added, state.retired)]
+    return [str(state.number), *counts, state.made_at, _hashes(state.inputs)]
+
+
+def _hashes(inputs: dict[str, str]) -> str:
+    return ", ".join(f"{name} {sha[:8]}" for name, sha in inputs.items())
 
 
 def _print_comparison(found: Comparison) -> None:

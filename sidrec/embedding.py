@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field, model_validator
 
 from sidrec.errors import ArtifactError, CatalogError, ConfigError
@@ -293,3 +294,48 @@ def _file_stamps(location: str) -> list[tuple[str, int, int]]:
     return [
         (str(path.relative_to(directory)), path.stat().st_size, path.stat().st_mtime_ns) for path in files
     ]
+
+
+def embed_more(
+    items: pd.DataFrame,
+    config: EmbeddingConfig,
+    *,
+    fitted: Path,
+    cache: Path | None,
+    vectors: Path | None = None,
+) -> np.ndarray:
+    """Return vectors of more items, in the space of those that `embed` made for a run.
+
+    Args:
+        items: n rows with the columns `item_id` and `text`.
+        config: The method and its settings, as of the run.
+        fitted: The run's `tokenize` directory.
+        cache: Directory of vectors computed before.
+        vectors: With method file: the .npy file of these items.
+
+    Returns:
+        (n, D) float32, finite.
+
+    Raises:
+        ConfigError: If `vectors` is missing or not read by the method, or cannot be read.
+    """
+    if (config.method == "file") != (vectors is not None):
+        raise ConfigError(
+            f"The run's vectors came by embedding.method={config.method}: --vectors goes with "
+            "embedding.method=file, and only with it."
+        )
+    if vectors is not None:
+        return read_vectors(vectors, len(items), setting=f"--vectors {vectors}")
+    if config.method != "tfidf":
+        return embed(items["text"].tolist(), config, cache=cache, seed=0)
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = pd.read_parquet(fitted.parent / "catalog" / "items.parquet")["text"]
+    seed = json.loads((fitted / "manifest.json").read_text(encoding="utf-8"))["seed"]
+    vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    weights = vectorizer.fit_transform(texts)
+    svd = TruncatedSVD(n_components=min(config.dim, *weights.shape), n_iter=7, random_state=seed).fit(weights)
+    more = svd.transform(vectorizer.transform(items["text"]))
+    norms = np.linalg.norm(more, axis=1, keepdims=True)
+    return np.divide(more, norms, out=np.zeros_like(more), where=norms > 1e-12).astype(np.float32)

@@ -7,9 +7,16 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from sidrec.artifacts import check_outputs, load_semantic_ids, partial_of, read_json, read_manifest
+from sidrec.artifacts import (
+    check_outputs,
+    load_semantic_ids,
+    partial_of,
+    read_json,
+    read_manifest,
+)
 from sidrec.catalog import Catalog
 from sidrec.errors import ArtifactError
+from sidrec.generations import FIRST, Generation, directory_of, numbers_of, origin, read_generation
 from sidrec.stages.run import weights_hash
 from tokenizer.foreign import read_codes
 from tokenizer.health import health
@@ -30,6 +37,19 @@ class StageState:
     problems: list[str]
 
 
+@dataclass(frozen=True)
+class GenerationState:
+    """One generation of a run's items after the first: its size, what it changed, what it was made from."""
+
+    number: int
+    items: int
+    added: int
+    retired: int
+    made_at: str
+    inputs: dict[str, str]
+    problems: list[str]
+
+
 def inspect(output: Path) -> list[StageState]:
     """Return the state of every stage of a run, with hashes that must match and where they do not.
 
@@ -41,6 +61,51 @@ def inspect(output: Path) -> list[StageState]:
         raise ArtifactError(f"{output} is no run directory: it holds no stage. Run first: sidrec tokenize")
     held = _held(output)
     return [_state(output, stage, held) for stage in stages]
+
+
+def inspect_generations(output: Path) -> list[GenerationState]:
+    """Return the state of every generation that `add-items` made of a run's items, each against the last."""
+    numbers = numbers_of(output)[1:]
+    if not numbers:
+        return []
+    states = []
+    before = Generation(FIRST, output / "tokenize", load_semantic_ids(output / "tokenize"))
+    for number in numbers:
+        directory = directory_of(output, number)
+        manifest, metrics = read_manifest(directory), read_json(directory / "metrics.json")
+        problems = check_outputs(directory)
+        if not problems:
+            generation = read_generation(output, number)
+            problems = _breaks(before, generation, manifest["inputs"])
+            before = generation
+        states.append(
+            GenerationState(
+                number,
+                metrics["items"],
+                metrics["added"],
+                metrics["retired"],
+                metrics["made_at"],
+                manifest["inputs"],
+                problems,
+            )
+        )
+    return states
+
+
+def _breaks(before: Generation, after: Generation, inputs: dict[str, str]) -> list[str]:
+    """Say where a generation does not continue the one before it."""
+    if after.number != before.number + 1:
+        return [f"{after.directory} has no generation {after.number - 1} before it that can be read."]
+    held = before.hashes()
+    problems = [
+        f"{after.directory} was made from other {name} (sha256 {inputs[name][:8]}) than {before.directory} "
+        f"holds now ({sha[:8]}). Delete {after.directory.parent} and add the items again: sidrec add-items"
+        for name, sha in held.items()
+        if inputs[name] != sha
+    ]
+    if not problems and origin(after.semantic_ids, len(before.semantic_ids)) != held["semantic_ids"]:
+        problems.append(f"{after.directory} gives items of {before.directory} other semantic IDs.")
+    return problems
 
 
 def health_of(path: Path) -> dict[str, Any] | None:

@@ -32,11 +32,17 @@ class Recommender:
         self._titles = titles
         self._item_ids = sid_model.semantic_ids.item_ids
         self._row = {item_id: row for row, item_id in enumerate(self._item_ids)}
+        self._remains = (sid_model.trie.places() >= 0).tolist()  # by row; False: retired
         self._prefix = sid_model.read_prefix()
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path) -> Recommender:
+    def from_pretrained(cls, directory: str | Path, *, generation: int | None = None) -> Recommender:
         """Load a model directory that `sidrec sft` or `sidrec rl` wrote, or the later one of a run.
+
+        Args:
+            directory: A run or a model directory.
+            generation: Of the run's items: 1 those of the training, 2 and so on what `sidrec add-items` made
+                of them; None the newest.
 
         Raises:
             ArtifactError: If there is none, or its files are not those that were written.
@@ -52,8 +58,9 @@ class Recommender:
                     "Give a run directory after `sidrec sft`."
                 )
             directory = found[0]
-        sid_model = SIDModel.load(directory)
-        items = pd.read_parquet(directory / "items.parquet")
+        sid_model = SIDModel.load(directory, generation=generation)
+        assert sid_model.generation is not None
+        items = pd.read_parquet(sid_model.generation.directory / "items.parquet", columns=["title"])
         return cls(sid_model, items["title"].tolist())
 
     @overload
@@ -94,17 +101,19 @@ class Recommender:
 
         Raises:
             SidrecError: For an unknown item id (near matches are named), an empty history, k beyond the
-                catalogue, or fewer beams than k.
+                items that are not retired, or fewer beams than k.
         """
         one = len(histories) > 0 and isinstance(histories[0], str)
         many: list[Any] = [histories] if one or len(histories) == 0 else list(histories)
         rows = [self._rows_of(history) for history in many]
-        widest = max(len(set(history)) for history in rows) if exclude_history else 0
-        if k < 1 or k > len(self._item_ids) - widest:
+        remaining = sum(self._remains)
+        widest = self._most_excluded(rows) if exclude_history else 0
+        if k < 1 or k > remaining - widest:
+            retired = " that are not retired" if remaining < len(self._item_ids) else ""
             left = f" without the {widest} of the history" if widest else ""
             raise SidrecError(
-                f"k is {k}, but the catalogue has {len(self._item_ids)} items{left}. Ask for 1 to "
-                f"{len(self._item_ids) - widest}."
+                f"k is {k}, but the catalogue has {remaining} items{retired}{left}. Ask for 1 to "
+                f"{remaining - widest}."
             )
         num_beams = max(20, k) if num_beams is None else num_beams
         if num_beams < k:
@@ -119,6 +128,10 @@ class Recommender:
             )
         ]
         return lists[0] if one else lists
+
+    def _most_excluded(self, histories: list[list[int]]) -> int:
+        """How many items that could be recommended stand in a history, at most."""
+        return max(sum(self._remains[row] for row in set(history)) for history in histories)
 
     def _list(self, items: list[int], scores: list[float]) -> list[Recommendation]:
         return [

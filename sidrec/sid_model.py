@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
-from sidrec.artifacts import check_outputs, load_semantic_ids, read_json
+from sidrec.artifacts import check_outputs, read_json
 from sidrec.attention import evaluating
 from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, exact_topk, rank_all
 from sidrec.errors import ArtifactError
+from sidrec.generations import Generation, open_generation
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
 from sidrec.trie import SIDTrie
@@ -33,7 +34,12 @@ def training_device() -> torch.device:
 
 @dataclass(frozen=True)
 class SIDModel:
-    """Model, text tokenizer, semantic IDs, prompts, scorer and reader of prompts that belong together."""
+    """Model, text tokenizer, semantic IDs, prompts, scorer and reader of prompts that belong together.
+
+    Attributes:
+        trie: What may be recommended: the scorer's trie, or a subset of it without retired items.
+        generation: Of the items, when they were read from disk.
+    """
 
     model: PreTrainedModel
     text_tokenizer: PreTrainedTokenizerBase
@@ -41,6 +47,8 @@ class SIDModel:
     prompts: PromptBuilder
     scorer: SIDScorer
     reader: CausalLM
+    trie: SIDTrie
+    generation: Generation | None = None
 
     @classmethod
     def assemble(
@@ -61,7 +69,7 @@ class SIDModel:
         scorer = SIDScorer(model, vocabulary.token_ids, SIDTrie(semantic_ids.codes), settings.normalization)
         prompts = PromptBuilder(settings, text_tokenizer, vocabulary, semantic_ids.codes)
         reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)
-        return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader)
+        return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader, scorer.trie)
 
     def save(self, directory: Path) -> None:
         """Write a Hugging Face model directory with `semantic_ids.parquet` and `prompts.json` in it."""
@@ -72,12 +80,24 @@ class SIDModel:
 
     @classmethod
     def load(
-        cls, directory: Path, *, device: torch.device | str | None = None, memory_mb: int | None = None
+        cls,
+        directory: Path,
+        *,
+        generation: int | None = None,
+        device: torch.device | str | None = None,
+        memory_mb: int | None = None,
     ) -> SIDModel:
-        """Read what `save` wrote, onto `device` or else the one that training would use.
+        """Read what `save` wrote, with the items that were added to the run since.
+
+        Args:
+            directory: The model directory.
+            generation: Of the run's items: 1 those that the model was trained on; None the newest.
+            device: Where the weights go; None: where training would have them.
+            memory_mb: As for `assemble`.
 
         Raises:
-            ArtifactError: If a file is missing or is not the one that was written.
+            ArtifactError: If a file is missing or is not the one that was written, there is no such
+                generation, or it is of other semantic IDs than the model was trained on.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -89,12 +109,15 @@ class SIDModel:
         if (directory / "manifest.json").is_file() and (problems := check_outputs(directory)):
             raise ArtifactError(" ".join(problems) + f" Delete {directory} and rerun its stage.")
         settings = PromptSettings.model_validate(read_json(directory / "prompts.json"))
-        semantic_ids = load_semantic_ids(directory)
+        items = open_generation(directory, generation)
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         model.eval()
         torch.nn.Module.to(model, training_device() if device is None else device)
         text_tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
-        return cls.assemble(model, text_tokenizer, semantic_ids, settings, memory_mb=memory_mb)
+        whole = cls.assemble(model, text_tokenizer, items.semantic_ids, settings, memory_mb=memory_mb)
+        # The scores stay those over all items: what a prefix had of retired ones does not go to the others.
+        trie = whole.scorer.trie.subset(items.remaining()) if items.retired else whole.trie
+        return replace(whole, trie=trie, generation=items)
 
     def rank(
         self,
@@ -129,7 +152,7 @@ class SIDModel:
                 return self._exact(prompts, num_beams, excluded, on_batch)
             return constrained_beam_search(
                 self.reader,
-                self.scorer.trie,
+                self.trie,
                 prompts,
                 num_beams=num_beams,
                 excluded=excluded,
@@ -152,7 +175,7 @@ class SIDModel:
         """Prove the best of most rows cheaply; score all items for those where that would take too long."""
         found = exact_topk(
             self.reader,
-            self.scorer.trie,
+            self.trie,
             prompts,
             num_beams=num_beams,
             excluded=excluded,
@@ -164,7 +187,7 @@ class SIDModel:
             rows = rest.tolist()
             dear = rank_all(
                 self.reader,
-                self.scorer.trie,
+                self.trie,
                 [prompts[row] for row in rows],
                 num_beams=num_beams,
                 excluded=None if excluded is None else [excluded[row] for row in rows],

@@ -37,7 +37,7 @@ FLOORS = """
     scoring
     attention
     config
-    catalog embedding baselines.config
+    catalog embedding baselines.config generations
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config

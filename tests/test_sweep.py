@@ -132,7 +132,7 @@ def test_only_the_stages_asked_for_run_and_in_their_order(tmp_path: Path) -> Non
 @pytest.mark.parametrize("stages", [["tokenise"], []])
 def test_stages_that_there_are_none_of_are_refused(tmp_path: Path, stages: list[str]) -> None:
     cells = plan(toy.write(tmp_path), [], seeds=[0], grid=[], output=None)
-    with pytest.raises(ConfigError, match="--stages .* expected some of tokenize,baselines,sft,rl,evaluate"):
+    with pytest.raises(ConfigError, match=r"--stages .* expected some of tokenize,baselines,sft,rl,evaluate"):
         sweep(cells, stages=stages, runner=Here())
 
 

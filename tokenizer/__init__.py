@@ -14,6 +14,7 @@ vector_quantizer.py  VectorQuantizer: codebooks without networks
 kmeans.py            codebooks by residual k-means, plain or balanced, and OPQ (faiss)
 model.py             what a fitted tokenizer can do; model_file.py: open its file
 collisions.py        find items that share a semantic ID, and make the IDs unique at least cost
+resolver.py          the working of that; placement.py: codes for new items, while those there keep theirs
 sinkhorn.py          the papers' way to part them, for comparison
 prefix_search.py     the prefixes of code vectors nearest to a latent, for items that must leave theirs
 semantic_ids.py      SemanticIDs: item ids <-> codes; Parquet, LC-Rec index, hash; names of levels and tokens

@@ -1,12 +1,15 @@
-"""Read tables of codes that others made: LC-Rec's index.json, CSV, Parquet."""
+"""Codes that others made: their tables (LC-Rec's index.json, CSV, Parquet), and a quantizer to go on with."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tokenizer.collisions import mean_codebooks
 from tokenizer.semantic_ids import SemanticIDs
+from tokenizer.vector_quantizer import VectorQuantizer
 
 TABLES = (".csv", ".tsv", ".parquet")
 
@@ -35,6 +38,29 @@ def read_codes(path: str | Path) -> SemanticIDs:
     if path.suffix == ".parquet" and _is_ours(path):
         return SemanticIDs.load(path)
     return _read_table(path)
+
+
+def quantizer_of(codes: np.ndarray, vectors: np.ndarray, sizes: Sequence[int]) -> VectorQuantizer:
+    """Make a quantizer for codes that came without one, by the means of what the items of a code leave over.
+
+    It need not give those items the codes they have. A code that none of them has is never given to another.
+
+    Args:
+        codes: (N, L) integers.
+        vectors: (N, D), of the items in the same order.
+        sizes: K of each level.
+    """
+    vectors = np.asarray(vectors, dtype=np.float32)
+    mean = vectors.mean(axis=0)
+    books = mean_codebooks(codes, vectors - mean, sizes)
+    used = [np.bincount(codes[:, level], minlength=size) > 0 for level, size in enumerate(sizes)]
+    return VectorQuantizer(
+        mean,
+        1.0,
+        np.eye(len(mean), dtype=np.float32),
+        tuple(book.astype(np.float32) for book in books),
+        tuple(np.where(each, 0, -np.inf).astype(np.float32) for each in used),
+    )
 
 
 def _is_ours(path: Path) -> bool:

@@ -31,7 +31,7 @@ class VectorQuantizer:
         rotation: (D, d) float32 with orthonormal columns.
         books: Per level (K, d) float32 code vectors.
         prices: Per level (K,) float32: a code counts as so much nearer, in squared distance. All 0, but for
-            balanced codebooks, where they spread items over the codes.
+            balanced codebooks, where they spread items over the codes, and -inf for a code never to be given.
     """
 
     mean: np.ndarray

@@ -26,6 +26,23 @@ MIN_EVENTS_TO_SPLIT = 3
 _ORDER_KEY = b"sidrec.order"
 
 
+def read_stored(path: Path) -> pa.Table:
+    """Read a table that `Catalog.save` wrote.
+
+    Raises:
+        ArtifactError: If it is missing or broken.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"There is no {path}. Make it again: sidrec tokenize CONFIG.yaml")
+    try:
+        return parquet.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}). "
+            "Remove it and rerun: sidrec tokenize CONFIG.yaml"
+        ) from error
+
+
 @dataclass(frozen=True, eq=False)
 class Sequences:
     """Each user's items in order: user u has `items[offsets[u]:offsets[u + 1]]`.
@@ -156,19 +173,9 @@ class Catalog:
         Raises:
             ArtifactError: If a file is missing or broken.
         """
-        tables = []
-        for name in ("items.parquet", "interactions.parquet"):
-            path = Path(directory) / name
-            if not path.is_file():
-                raise ArtifactError(f"There is no {path}. Make it again: sidrec tokenize CONFIG.yaml")
-            try:
-                tables.append(parquet.read_table(path))
-            except (pa.ArrowException, OSError) as error:
-                raise ArtifactError(
-                    f"{path} cannot be read ({str(error).splitlines()[0]}). "
-                    "Remove it and rerun: sidrec tokenize CONFIG.yaml"
-                ) from error
-        items, interactions = tables
+        items, interactions = (
+            read_stored(Path(directory) / name) for name in ("items.parquet", "interactions.parquet")
+        )
         catalog = cls(
             items.to_pandas(), interactions.to_pandas(), text="{text}", title="title", timestamp="timestamp"
         )

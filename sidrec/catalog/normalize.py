@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,17 @@ BY_ROWS = "rows"
 
 
 def normalize_items(
-    items: pd.DataFrame, *, item_id: str = "item_id", text: str | None = None, title: str | None = None
+    items: pd.DataFrame,
+    *,
+    item_id: str = "item_id",
+    text: str | Sequence[str] | None = None,
+    title: str | None = None,
 ) -> pd.DataFrame:
     """Return `item_id`, `title`, `text` (all str), then the other columns, in the order of the rows.
 
     The id column is renamed. Columns called `title` and `text` give way to those made here. An item without a
     title gets the beginning of its text. Other columns stay as they are, lists and mixed cells become text.
+    `text` is what `render_texts` takes.
 
     Raises:
         CatalogError: If a column is missing, an id is empty or there twice, or an item has no text.

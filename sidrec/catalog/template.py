@@ -13,23 +13,29 @@ from sidrec.errors import CatalogError, nearest
 _PIECES = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[^{}]+|[{}]")
 
 
-def render_texts(items: pd.DataFrame, template: str | None, *, item_id: str) -> list[str]:
+def render_texts(items: pd.DataFrame, template: str | Sequence[str] | None, *, item_id: str) -> list[str]:
     """Return one text per row of `items`; '' where every column that goes into the text is empty.
 
     Without a template the text is all text columns but the id, those that are not empty, as sentences. A
     column of numbers is no text column.
 
+    Args:
+        items: The table.
+        template: Over columns; or the columns to join as sentences; None: all text columns.
+        item_id: Column of the id.
+
     Raises:
         CatalogError: If the template is malformed or names a column that `items` does not have.
     """
     if template is None:
-        columns = [name for name in items.columns if name != item_id and is_text(items[name])]
-        if not columns:
+        template = text_columns(items, item_id=item_id)
+        if not template:
             raise CatalogError(
                 f'{source_of(items, "items")} has no text column beside "{item_id}", expected one at least. '
                 f"Columns: {', '.join(map(str, items.columns))}. Add one, or set catalog.text."
             )
-        cells = [_stripped(items[name]) for name in columns]
+    if not isinstance(template, str):
+        cells = [_stripped(items[name]) for name in template]
         return [_as_sentences(row) for row in zip(*cells, strict=True)]
     literals, names = parse_template(template)
     for name in names:
@@ -40,6 +46,11 @@ def render_texts(items: pd.DataFrame, template: str | None, *, item_id: str) -> 
             )
     cells = [_stripped(items[name]) for name in names]
     return [_fill(literals, row) for row in zip(*cells, strict=True)]
+
+
+def text_columns(items: pd.DataFrame, *, item_id: str) -> list[str]:
+    """Name the columns that hold words, but for the id."""
+    return [name for name in items.columns if name != item_id and is_text(items[name])]
 
 
 def parse_template(template: str) -> tuple[list[str], list[str]]:

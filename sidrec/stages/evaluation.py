@@ -12,6 +12,7 @@ from sidrec.artifacts import Stage, read_json, read_manifest, sha256_of_file
 from sidrec.catalog.predictions import read_predictions
 from sidrec.config import Config
 from sidrec.errors import ArtifactError, ConfigError
+from sidrec.generations import FIRST
 from sidrec.metrics import INVALID, PADDING
 from sidrec.progress import progress
 from sidrec.stages.measurement import Predictions, write_evaluation
@@ -51,7 +52,7 @@ def _evaluate(config: Config, run: Run, name: str) -> Path:
         return stage.directory
     from sidrec.sid_model import SIDModel
 
-    sid_model = SIDModel.load(directory, memory_mb=config.evaluation.memory_mb)
+    sid_model = SIDModel.load(directory, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     partial = stage.begin()
     started = time.monotonic()
     with progress(f"evaluate {name}", "users") as advance:

@@ -17,6 +17,7 @@ from sidrec.stages.collaborative import collaborative_vectors
 from sidrec.stages.given_codes import read_import, read_source
 from tokenizer.controls import random_codes, shuffled_codes
 from tokenizer.estimator import Estimator
+from tokenizer.foreign import quantizer_of
 from tokenizer.model import Model
 from tokenizer.settings import RQVAESettings
 
@@ -80,16 +81,18 @@ def seed_of_tokenizer(config: Config) -> int:
 
 
 def _imported(config: Config, catalog: Catalog, vectors: np.ndarray) -> Quantization:
-    """Codes of others; code vectors are the means of what the items of a code leave over."""
-    from tokenizer.collisions import mean_codebooks
-
+    """Codes of others, with the quantizer that they imply."""
     table = read_import(config, catalog)
     assert table is not None
-    latents = vectors.astype(np.float64) - vectors.mean(0)
-    books = mean_codebooks(table.codes, latents, table.codebook_sizes)
-    sums = sum(book[table.codes[:, level]] for level, book in enumerate(books))
-    facts = _reconstruction(latents, lambda rows: np.asarray(sums)[rows])
-    return Quantization(table.codes, table.codebook_sizes, latents, books, facts=facts)
+    model = quantizer_of(table.codes, vectors, table.codebook_sizes)
+    return Quantization(
+        table.codes,
+        table.codebook_sizes,
+        model.latents(vectors),
+        model.codebooks(),
+        model,
+        _reconstruction(vectors, lambda rows: model.decode(table.codes[rows])),
+    )
 
 
 def _fitted(config: Config, catalog: Catalog, vectors: np.ndarray) -> Quantization:

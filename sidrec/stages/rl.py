@@ -15,6 +15,7 @@ from sidrec.artifacts import Stage, write_json
 from sidrec.catalog import Catalog, Split
 from sidrec.config import Config
 from sidrec.errors import ConfigError
+from sidrec.generations import FIRST
 from sidrec.metrics import metrics_at_k, paired_difference
 from sidrec.stages.run import Run, check_semantic_ids, load_run, weights_hash
 
@@ -97,7 +98,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.rl import ReReTrainer
 
-    sid_model = SIDModel.load(source, memory_mb=config.evaluation.memory_mb)
+    sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.scorer.require_linear_logits()
     sid_model.scorer.require_shared_prompts()
     directory = stage.begin()  # only now: what can be wrong until here leaves nothing behind
@@ -122,7 +123,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     after = judged.ranks()
     decision = _decide(before, after, config)
     if decision["kept"] == "sft":
-        sid_model = SIDModel.load(source, memory_mb=config.evaluation.memory_mb)
+        sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.save(directory)
     _write_rollouts(trainer, run, prompts, directory / "rollouts.parquet")
     return {
