@@ -20,13 +20,14 @@ def write_blocks(path: Path, blocks: Iterable[np.ndarray], *, num_rows: int) -> 
     """Write consecutive blocks of rows as one .npy file and return it, memory-mapped.
 
     Args:
-        path: The file; an older one is replaced.
+        path: The file; an older one gives way, but stays whole for those who have it mapped.
         blocks: (rows, D) float32 each, num_rows rows in all, at least one.
         num_rows: N.
 
     Returns:
         (N, D) float32. What is written into it stays in memory: the file is not touched.
     """
+    path.unlink(missing_ok=True)
     out, done = None, 0
     for block in blocks:
         if out is None:

@@ -50,7 +50,7 @@ class VectorCache:
                 self._chunks[path.name] = _open_chunk(path)
         if self._chunks:
             self._keys = np.concatenate([chunk["key"] for chunk in self._chunks.values()])
-            self._order = np.argsort(self._keys)
+            self._order = np.argsort(self._keys, kind="stable")
 
     def has(self, keys: np.ndarray) -> np.ndarray:
         """Say of each key whether its vector is there, (N,) bool."""
@@ -92,9 +92,9 @@ class VectorCache:
 def _open_chunk(path: Path) -> np.ndarray:
     try:
         chunk = np.load(path, mmap_mode="r", allow_pickle=False)
-        if chunk.dtype["key"] != KEY or chunk.dtype["vector"].base != np.float32:
+        if chunk.dtype.names != ("key", "vector"):
             raise ValueError(f"it holds {chunk.dtype}")
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise ArtifactError(
             f"The cached vectors {path} cannot be read ({error}). Remove the file."
         ) from error

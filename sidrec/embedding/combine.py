@@ -10,6 +10,8 @@ import numpy as np
 from sidrec.embedding.blocks import row_blocks
 from sidrec.errors import ConfigError
 
+SCALING_NAMES = ("mean", "factor")
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -47,7 +49,7 @@ class Scaling:
 
     def to_tensors(self) -> dict[str, np.ndarray]:
         """Return what `from_tensors` takes."""
-        return {"mean": self.mean, "factor": np.array([self.factor])}
+        return dict(zip(SCALING_NAMES, (self.mean, np.array([self.factor])), strict=True))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> Scaling:

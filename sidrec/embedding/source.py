@@ -19,7 +19,7 @@ from sidrec.embedding.config import EmbeddingConfig, VectorOptions
 from sidrec.embedding.files import read_vectors
 from sidrec.embedding.fitted import Tensors, read_fitted, write_fitted
 from sidrec.embedding.reading import read_texts
-from sidrec.embedding.tfidf import TfidfEmbedder
+from sidrec.embedding.tfidf import TFIDF_NAMES, TfidfEmbedder
 from sidrec.progress import Advance
 
 
@@ -34,6 +34,11 @@ class Source:
 
     options: VectorOptions
     setting: str
+
+    @property
+    def fitted_names(self) -> tuple[str, ...]:
+        """Names of what `fit` returns."""
+        return TFIDF_NAMES if self.options.method == "tfidf" else ()
 
     def fit(self, items: pd.DataFrame, *, cache: Path, seed: int) -> Tensors:
         """Return what must be kept for later items; nothing of it, but with `tfidf`."""

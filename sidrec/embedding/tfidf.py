@@ -11,6 +11,7 @@ import numpy as np
 
 from sidrec.errors import CatalogError
 
+TFIDF_NAMES = ("words", "idf", "components")
 _SETTINGS: dict[str, Any] = {"sublinear_tf": True, "token_pattern": r"(?u)\b\w+\b"}
 
 
@@ -75,7 +76,7 @@ class TfidfEmbedder:
     def to_tensors(self) -> dict[str, np.ndarray]:
         """Return what `from_tensors` takes; words hold no line end, which so keeps them apart."""
         words = np.frombuffer("\n".join(self.words).encode(), dtype=np.uint8)
-        return {"words": words, "idf": self.idf, "components": self.components}
+        return dict(zip(TFIDF_NAMES, (words, self.idf, self.components), strict=True))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> TfidfEmbedder:

@@ -106,7 +106,7 @@ def _load(location: str) -> tuple[Any, PreTrainedTokenizerBase]:
             "which would be random. Save the whole model there."
         )
     # Where the files are missing, transformers makes an empty tokenizer of some classes, silently.
-    if not text_tokenizer("item", add_special_tokens=False)["input_ids"]:
+    if set(text_tokenizer.get_vocab()) <= set(text_tokenizer.all_special_tokens):
         raise ConfigError(
             f"embedding.model={location} holds no text tokenizer that can encode text. Save the model's own "
             "there."

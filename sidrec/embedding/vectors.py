@@ -16,7 +16,7 @@ import pandas as pd
 
 from sidrec.embedding.blocks import row_blocks, write_blocks
 from sidrec.embedding.checks import note_duplicates, require_spread
-from sidrec.embedding.combine import Scaling
+from sidrec.embedding.combine import SCALING_NAMES, Scaling
 from sidrec.embedding.config import EmbeddingConfig, SourceConfig
 from sidrec.embedding.fitted import Tensors, read_fitted, write_fitted
 from sidrec.embedding.source import Source, sources_of
@@ -105,14 +105,11 @@ def embed_more(
     sources = _with_file(sources_of(config), vectors)
     if not len(items):
         return np.empty((0, width), dtype=np.float32)
-    tensors: Tensors = {}
-    if config.method in ("tfidf", "sources"):
-        remedy = "The items before must be embedded again. Rerun: sidrec tokenize"
-        tensors = read_fitted(fitted / FITTED_FILE, remedy=remedy)
     parts = []
     with _directory_of(cache) as cache:
-        for number, source in enumerate(sources):
-            ours = _part(tensors, number) if config.sources else tensors
+        for source, ours in zip(
+            sources, _fitted_parts(fitted, sources, several=bool(config.sources)), strict=True
+        ):
             scaling = Scaling.from_tensors(ours) if config.sources else None
             found = np.concatenate(list(source.blocks(items, ours, cache=cache, progress=None)))
             expected = width if scaling is None else len(scaling.mean)
@@ -167,10 +164,27 @@ def _embed_all(
     return fitted
 
 
-def _part(fitted: Tensors, number: int) -> Tensors:
-    """Return what was fitted for the source with this number."""
-    prefix = f"{number}."
-    return {name.removeprefix(prefix): tensor for name, tensor in fitted.items() if name.startswith(prefix)}
+def _fitted_parts(fitted: Path, sources: list[Source], *, several: bool) -> list[Tensors]:
+    """Return what `embed` has fitted for each source.
+
+    Raises:
+        ArtifactError: If that is missing, or of other sources.
+    """
+    wanted = [source.fitted_names + (SCALING_NAMES if several else ()) for source in sources]
+    if not any(wanted):
+        return [{}]
+    path = fitted / FITTED_FILE
+    remedy = "The items before must be embedded again. Rerun: sidrec tokenize"
+    tensors = read_fitted(path, remedy=remedy)
+    prefixes = [f"{number}." for number in range(len(sources))] if several else [""]
+    if set(tensors) != {
+        prefix + name for prefix, names in zip(prefixes, wanted, strict=True) for name in names
+    }:
+        raise ArtifactError(f"{path} was made by another section `embedding` than the config has. {remedy}")
+    return [
+        {name: tensors[prefix + name] for name in names}
+        for prefix, names in zip(prefixes, wanted, strict=True)
+    ]
 
 
 def _with_file(sources: list[Source], vectors: Path | None) -> list[Source]:

@@ -81,13 +81,16 @@ class _Cutter:
         encoded = self.text_tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        starts = [start for start, _ in encoded["offset_mapping"]]
+        tokens = len(encoded["offset_mapping"])
         if self.fit([text])[0]:
-            yield text, max(1, len(starts))
+            yield text, max(1, tokens)
             return
         room = self.max_length - len(self.text_tokenizer(self.prefix)["input_ids"])
-        parts = max(2, -(-len(starts) // max(1, room)))
-        cuts = [starts[part * len(starts) // parts] for part in range(1, parts)] if starts else []
+        starts = sorted(
+            {start for start, _ in encoded["offset_mapping"]}
+        )  # bytes of a character share theirs
+        parts = min(max(2, -(-tokens // max(1, room))), len(starts))
+        cuts = [starts[part * len(starts) // parts] for part in range(1, parts)]
         windows = [text[left:right].strip() for left, right in pairwise([0, *cuts, len(text)])]
         windows = [window for window in windows if window]
         if room < 1 or not windows or windows == [text]:
