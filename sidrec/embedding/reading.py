@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,52 +47,39 @@ def read_texts(
     keys = keys_of(items["text"])  # (N,)
     _, firsts = np.unique(keys, return_index=True)
     new = np.sort(firsts[~vectors.has(keys[firsts])])
+    done = 0
     if len(new):
         encoder = load_encoder(location, options)
-        _read_new(
-            items.iloc[new],
-            keys[new],
-            encoder,
-            vectors,
-            options.batch_size,
-            setting=setting,
-            progress=progress,
-        )
+        step = options.batch_size * BATCHES_PER_CHUNK
+        for rows in row_blocks(len(new)):
+            block = items.iloc[new[rows]]
+            for chunk in _chunks_by_length(block["text"], step):
+                found = encoder.vectors_of(block["text"].iloc[chunk].tolist())
+                require_usable(found, block["item_id"].iloc[chunk], setting)
+                vectors.add(keys[new[rows]][chunk], found)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, len(new))
         vectors.refresh()
     for rows in row_blocks(len(keys)):
         yield vectors.take(keys[rows])
 
 
+def _chunks_by_length(texts: pd.Series, size: int) -> Iterator[np.ndarray]:
+    """Yield the places of the texts, the longest first, `size` at a time."""
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
 def load_encoder(location: str, options: VectorOptions) -> TextEncoder:
     """Load the model that the method means."""
-    load: Callable[[str, VectorOptions], TextEncoder] = (
-        load_transformer if options.method == "transformer" else load_sentence_transformer
-    )
-    return load(location, options)
+    from transformers.utils import logging as transformers_logging
 
-
-def _read_new(
-    items: pd.DataFrame,
-    keys: np.ndarray,
-    encoder: TextEncoder,
-    vectors: VectorCache,
-    batch_size: int,
-    *,
-    setting: str,
-    progress: Advance | None,
-) -> None:
-    """Add the vectors of texts that are not in the cache, chunk by chunk, the longest of a block first."""
-    step = batch_size * BATCHES_PER_CHUNK
-    for rows in row_blocks(len(items)):
-        texts = items["text"].iloc[rows].tolist()
-        order = np.argsort([-len(text) for text in texts], kind="stable")
-        for start in range(0, len(order), step):
-            chunk = order[start : start + step]
-            found = encoder.vectors_of([texts[row] for row in chunk])
-            require_usable(found, items["item_id"].iloc[rows].iloc[chunk], setting)
-            vectors.add(keys[rows][chunk], found)
-            if progress is not None:
-                progress(rows.start + start + len(chunk), len(items))
+    transformers_logging.disable_progress_bar()  # of loading weights: ours is of reading texts
+    if options.method == "transformer":
+        return load_transformer(location, options)
+    return load_sentence_transformer(location, options)
 
 
 def fingerprint(location: str, options: VectorOptions) -> str:

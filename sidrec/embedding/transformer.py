@@ -90,9 +90,13 @@ def _load(location: str) -> tuple[Any, PreTrainedTokenizerBase]:
         raise ConfigError(f"embedding.model={location} holds no config.json, so it is no model. {hint}")
     try:
         model, report = AutoModel.from_pretrained(
-            location, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            location,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-        text_tokenizer = AutoTokenizer.from_pretrained(location)
+        text_tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(
             f"embedding.model={location} cannot be loaded as a model with safetensors weights and its text "
