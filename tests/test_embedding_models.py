@@ -189,6 +189,14 @@ def test_long_texts_are_read_together_and_before_short_ones(tmp_path, bert, text
         np.testing.assert_allclose(vector, slow_vector(bert, text, "mean"), atol=1e-5)
 
 
+def test_texts_are_read_block_by_block(tmp_path, bert, texts_read, monkeypatch):
+    monkeypatch.setattr("sidrec.embedding.blocks.ROWS_PER_BLOCK", 3)
+    vectors = run(tmp_path, method="transformer", model=bert)
+    assert texts_read == [3, 1]  # the fourth of the five is that of the first again
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        np.testing.assert_allclose(vector, slow_vector(bert, text, "mean"), atol=1e-5)
+
+
 def test_an_interruption_loses_one_chunk_at_most(tmp_path, bert, texts_read):
     texts = [f"red lamp {n}" for n in range(40)]
     options = {"cache": tmp_path / "cache", "method": "transformer", "model": bert, "batch_size": 1}

@@ -91,7 +91,7 @@ class VectorOptions(Section):
         if self.path is not None and self.path.suffix == ".npy" and self.item_id is not None:
             raise ValueError(
                 f"{self.section}item_id={self.item_id} names a column, but {self.section}path={self.path} is "
-                "an array: its rows are in the order of the items. Remove embedding.item_id."
+                f"an array: its rows are in the order of the items. Remove {self.section}item_id."
             )
         return self
 
