@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -155,8 +155,8 @@ def _explain(fault: Any) -> str:
 
 def _keys_beside(location: tuple[Any, ...]) -> list[str]:
     section: Any = Config
-    for part in location[:-1]:
-        section = section.model_fields[part].annotation
+    for part in location[:-1]:  # a number is a place in a list of sections
+        section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
     return list(section.model_fields)
 
 

@@ -17,25 +17,43 @@ WORTH_A_LINE = 1.0
 def progress(description: str, unit: str) -> Iterator[Advance]:
     """Yield a function that is told (done, total); show rate and time left while the block runs.
 
-    The line in the end is left out where there was nothing to wait for.
+    Off a terminal nothing is shown before the end, and the line in the end is left out where there was
+    nothing to wait for. What comes after done = total is another part and added: two models, one after the
+    other, read twice as many texts.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     started = time.monotonic()
-    counted = [0]
+    finished, counted = 0, 0
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)]
     with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task(description, total=None)
+        task = bar.add_task(description, total=None, rate="")
 
         def advance(done: int, total: int) -> None:
-            counted[0] = done
-            bar.update(task, completed=done, total=total)
+            nonlocal finished, counted
+            counted = finished + done
+            rate = _per_second(counted, time.monotonic() - started)
+            bar.update(task, completed=counted, total=finished + total, rate=rate)
+            if done == total:
+                finished = counted
 
         yield advance
     seconds = time.monotonic() - started
-    if counted[0] and seconds >= WORTH_A_LINE:
-        logger.info("%s: %s %s in %.1f s", description, f"{counted[0]:,}", unit, seconds)
+    if counted and seconds >= WORTH_A_LINE:
+        rate = _per_second(counted, seconds)
+        logger.info("%s: %s %s in %.1f s, %s", description, f"{counted:,}", unit, seconds, rate)
+
+
+def _per_second(count: int, seconds: float) -> str:
+    """Say a rate with two digits at least."""
+    rate = count / max(seconds, 1e-9)
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"

@@ -47,7 +47,7 @@ class TokenizerConfig(Section):
     collaborative: str = Field(
         SASREC,
         description="With methods letter and hybrid: the vectors that say who had an item. sasrec: those of "
-        "the SASRec baseline of the same split, which is trained for it; or a .npy file, a row per item.",
+        "the SASRec baseline of the same split, which is trained for it; or a file, as for embedding.path.",
     )
     collaborative_weight: float = Field(
         0.5,

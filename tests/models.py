@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from sidrec.models import make_model
@@ -77,6 +80,38 @@ def qwen3_tokenizer() -> PreTrainedTokenizerBase:
     if not QWEN3_TOKENIZER.is_dir():
         pytest.skip(f"{QWEN3_TOKENIZER} is not there")
     return AutoTokenizer.from_pretrained(QWEN3_TOKENIZER, padding_side="left")
+
+
+def word_pieces() -> PreTrainedTokenizerBase:
+    """An encoder's tokenizer of words and pieces of words, with [CLS] and [SEP] around a text."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def save_encoder(directory: Path, kind: str, *, padding_side: str = "right", **overrides: object) -> Path:
+    """Save a model that reads texts: bert, roberta (positions count from 1), or a whole causal LM."""
+    if kind in ("bert", "roberta"):
+        text_tokenizer_, vocab_size = word_pieces(), 90
+        shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+        ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+        torch.manual_seed(0)
+        settings = {"vocab_size": vocab_size, "max_position_embeddings": 64, "initializer_range": 0.3}
+        config = AutoConfig.for_model(kind, **(settings | shape | ids | overrides))
+        AutoModel.from_config(config).save_pretrained(directory)
+    else:
+        text_tokenizer_ = text_tokenizer()
+        small_model(kind, vocab_size=300, **overrides).save_pretrained(directory)
+    text_tokenizer_.padding_side = padding_side
+    text_tokenizer_.save_pretrained(directory)
+    return directory
 
 
 def sid_token_ids(sizes=SIZES):

@@ -137,7 +137,7 @@ def test_vectors_of_the_wrong_row_count_are_refused(tmp_path: Path, command: Com
     np.save(tmp_path / "own.npy", np.ones((2, 5), dtype=np.float32))
     before = toy.contents(tmp_path)
     ended = command("tokenize", *arguments, f"embedding.path={tmp_path / 'own.npy'}")
-    assert_refused(ended, r"own\.npy has 2 rows, but the catalogue has 3 items")
+    assert_refused(ended, r"own\.npy has 2 rows, but there are 3 items")
     assert toy.contents(tmp_path) == before
 
 

@@ -59,6 +59,7 @@ def test_every_stage_writes_the_files_that_design_names(toy_run: Path) -> None:
     assert names(toy_run / "catalog") == {"items.parquet", "interactions.parquet"}
     assert names(toy_run / "tokenize") == {
         "config.yaml",
+        "embedder.safetensors",
         "embeddings.npy",
         "index.json",
         "manifest.json",

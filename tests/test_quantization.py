@@ -110,7 +110,7 @@ def test_a_hybrid_may_be_made_by_any_quantizer(tmp_path: Path) -> None:
         ),
         (
             ["tokenizer.method=hybrid", "tokenizer.collaborative={few}"],
-            "few.npy has 3 rows, but the catalogue has 24 items",
+            "few.npy has 3 rows, but there are 24 items",
         ),
     ],
 )
@@ -122,6 +122,7 @@ def test_collaborative_vectors_that_do_not_fit_are_refused(
     ended = command("tokenize", config, *[option.format(few=tmp_path / "few.npy") for option in options])
     assert ended.status == 2
     assert re.search(message, ended.err)
+    assert not list((tmp_path / "run").glob("tokenize*"))
 
 
 def test_sinkhorn_parts_what_it_can_and_says_what_is_left(tmp_path: Path) -> None:

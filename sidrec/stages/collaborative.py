@@ -9,7 +9,7 @@ import numpy as np
 from sidrec.artifacts import sha256_of_file
 from sidrec.catalog import Catalog, split_catalog
 from sidrec.config import Config
-from sidrec.embedding import read_vectors
+from sidrec.embedding import vectors_of_file
 from sidrec.stages.sequential import fit_stage, train_sequential
 from sidrec.tokenizer_config import COLLABORATIVE, SASREC
 
@@ -26,7 +26,7 @@ def collaborative_vectors(config: Config, catalog: Catalog) -> np.ndarray:
     """
     if config.tokenizer.collaborative != SASREC:
         path = Path(config.tokenizer.collaborative)
-        return read_vectors(path, catalog.num_items, setting=f"tokenizer.collaborative={path}")
+        return vectors_of_file(path, catalog.items["item_id"], setting=f"tokenizer.collaborative={path}")
     from sidrec.baselines.weights import load_sequential
 
     split = split_catalog(catalog, config.split)

@@ -49,17 +49,13 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
             _write_catalog(catalog, config.output / "catalog")
         logger.info("tokenize: done before, nothing to redo")
         return stage.directory
-    with progress("embedding", "texts") as advance:
-        vectors = embed(
-            catalog.items["text"].tolist(),
-            config.embedding,
-            cache=config.embedding.cache or config.output / "cache",
-            seed=seed_of_tokenizer(config),
-            progress=advance,
-        )
     directory = stage.begin()
-    np.save(directory / "embeddings.npy", vectors, allow_pickle=False)
-    semantic_ids, metrics = _make_semantic_ids(config, catalog, vectors, directory)
+    try:
+        vectors = _embed(config, catalog, directory)
+        semantic_ids, metrics = _make_semantic_ids(config, catalog, vectors, directory)
+    except SidrecError:  # refused, vectors leave nothing behind
+        shutil.rmtree(directory)
+        raise
     semantic_ids.save(directory / "semantic_ids.parquet")
     semantic_ids.write_index(directory / "index.json")
     write_json(directory / "metrics.json", metrics)
@@ -77,8 +73,9 @@ def stage_of(config: Config, catalog: Catalog) -> Stage:
         ConfigError: If they are of other items.
     """
     inputs = {"catalog": catalog.sha256}
-    if config.embedding.path is not None and config.embedding.path.is_file():
-        inputs["vectors"] = sha256_of_file(config.embedding.path)
+    for path in config.embedding.paths:
+        if path.is_file():
+            inputs[f"vectors {path}"] = sha256_of_file(path)
     for name, table in (("source", read_source(config, catalog)), ("index", read_import(config, catalog))):
         if table is not None:
             inputs[name] = table.sha256
@@ -108,6 +105,19 @@ def _check_code_space(config: Config, num_items: int) -> None:
         raise ConfigError(
             f"tokenizer.codebook_sizes: {list(sizes)} names {space:,} items at most, but the catalogue has "
             f"{num_items:,}. Raise a size or add a level."
+        )
+
+
+def _embed(config: Config, catalog: Catalog, directory: Path) -> np.ndarray:
+    """Write the items' vectors."""
+    with progress("embedding", "texts") as advance:
+        return embed(
+            catalog.items,
+            config.embedding,
+            directory=directory,
+            cache=config.embedding.cache or config.output / "cache",
+            seed=seed_of_tokenizer(config),
+            progress=advance,
         )
 
 
