@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
-from sidrec.artifacts import check_outputs, load_semantic_ids, partial_of, read_json, read_manifest
+from sidrec.artifacts import check_outputs, load_semantic_ids, partial_of, read_manifest
 from sidrec.catalog import Catalog
 from sidrec.errors import ArtifactError
 from sidrec.stages.run import weights_hash
-from tokenizer.foreign import read_codes
-from tokenizer.health import health
 
 STAGES = ("tokenize", "sequential/*", "baselines/*", "sft", "rl", "evaluate/*")
 EXPECTED = ("tokenize", "sft", "rl", "evaluate/sft", "evaluate/rl")
@@ -41,22 +38,6 @@ def inspect(output: Path) -> list[StageState]:
         raise ArtifactError(f"{output} is no run directory: it holds no stage. Run first: sidrec tokenize")
     held = _held(output)
     return [_state(output, stage, held) for stage in stages]
-
-
-def health_of(path: Path) -> dict[str, Any] | None:
-    """Return what the semantic IDs of a run, or of a table of codes, are worth; None for a run without them.
-
-    Raises:
-        ArtifactError: If a file is no table of codes.
-    """
-    if not path.is_file():
-        metrics = path / "tokenize" / "metrics.json"
-        return read_json(metrics) if metrics.is_file() else None
-    try:
-        table = read_codes(path)
-    except ValueError as error:
-        raise ArtifactError(str(error)) from error
-    return health(table.codes, table.codebook_sizes)
 
 
 def _stages(output: Path) -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokenizer.arrays import blocks
 from tokenizer.prefix_search import Prefix, nearest_prefixes, squared_distances
 
 
@@ -72,16 +73,23 @@ def mean_codebooks(codes: np.ndarray, latents: np.ndarray, sizes: Sequence[int])
     Returns:
         Per level (K, d) float64.
     """
-    residuals = np.asarray(latents, dtype=np.float64)
-    books = []
+    latents = np.asarray(latents)
+    books: list[np.ndarray] = []
     for level, size in enumerate(sizes):
         own = codes[:, level]
-        sums = np.zeros((size, residuals.shape[1]))
-        np.add.at(sums, own, residuals)
-        book = sums / np.maximum(np.bincount(own, minlength=size), 1)[:, None]
-        books.append(book)
-        residuals = residuals - book[own]
+        sums = np.zeros((size, latents.shape[1]))
+        for rows in blocks(len(latents), 8 * latents.shape[1]):
+            np.add.at(sums, own[rows], residuals(codes[rows], latents[rows], books))
+        books.append(sums / np.maximum(np.bincount(own, minlength=size), 1)[:, None])
     return books
+
+
+def residuals(codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.ndarray]) -> np.ndarray:
+    """Give (N, d) float64, what the code vectors of the levels that have a codebook here leave over."""
+    left = np.array(latents, dtype=np.float64)
+    for level, book in enumerate(codebooks):
+        left -= book[codes[:, level]]
+    return left
 
 
 def make_unique(codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.ndarray]) -> Resolution:

@@ -15,7 +15,7 @@ from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.progress import progress
 from tokenizer.controls import random_codes, shuffled_codes
-from tokenizer.foreign import read_codes
+from tokenizer.foreign import in_order_of, read_codes
 from tokenizer.semantic_ids import SemanticIDs
 
 CONTROLS = ("shuffled", "random")
@@ -99,25 +99,12 @@ def read_import(config: Config, catalog: Catalog) -> SemanticIDs | None:
         table = read_codes(path)
     except ValueError as error:
         raise ConfigError(f"tokenizer.index: {error}") from error
-    row = {item_id: place for place, item_id in enumerate(table.item_ids)}
-    item_ids = catalog.items["item_id"].tolist()
-    missing = [item_id for item_id in item_ids if item_id not in row]
-    unknown = sorted(set(row) - set(item_ids))
-    if missing or unknown:
-        parts = [
-            f'{len(names)} items that {what} (such as "{names[0]}")'
-            for names, what in (
-                (missing, "only the catalogue has"),
-                (unknown, "only the index has"),
-            )
-            if names
-        ]
+    try:
+        return in_order_of(table, catalog.items["item_id"].tolist())
+    except ValueError as error:
         raise ConfigError(
-            f"tokenizer.index: {path} is not of this catalogue: {' and '.join(parts)}. Both must name "
-            "the same."
-        )
-    codes = table.codes[[row[item_id] for item_id in item_ids]]
-    return SemanticIDs(item_ids, codes, table.codebook_sizes)
+            f"tokenizer.index: {path} is not of this catalogue: {error} Both must name the same."
+        ) from error
 
 
 def _imported(config: Config, catalog: Catalog, vectors: np.ndarray) -> Quantization:
@@ -195,17 +182,15 @@ def _resolved(made: Quantization, how: str) -> Quantization:
     """Resolve collisions, or leave them."""
     from tokenizer.collisions import add_level, collision_rate, make_unique
 
-    before = collision_rate(made.codes)
-    facts = {**made.facts, "collision_rate_before": before}
-    if how == "keep" or (how == "extra_level" and before == 0):
-        return replace(made, facts={**facts, "moved": np.zeros(len(made.codes), dtype=bool)})
+    facts = {**made.facts, "codes_before": made.codes, "extra_error": 0.0}
+    if how == "keep" or (how == "extra_level" and collision_rate(made.codes) == 0):
+        return replace(made, facts=facts)
     if how == "extra_level":
         codes = add_level(made.codes)
-        sizes = (*made.sizes, int(codes[:, -1].max()) + 1)
-        return replace(
-            made, codes=codes, sizes=sizes, facts={**facts, "moved": np.zeros(len(codes), dtype=bool)}
-        )
+        return replace(made, codes=codes, sizes=(*made.sizes, int(codes[:, -1].max()) + 1), facts=facts)
     assert made.latents is not None
     assert made.books is not None
     resolution = make_unique(made.codes, made.latents, made.books)
-    return replace(made, codes=resolution.codes, facts={**facts, "moved": resolution.moved})
+    spread = float(made.latents.var(axis=0, dtype=np.float64).sum())
+    facts["extra_error"] = resolution.extra_error / spread if spread else 0.0
+    return replace(made, codes=resolution.codes, facts=facts)
