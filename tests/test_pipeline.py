@@ -60,6 +60,7 @@ def test_every_stage_writes_the_files_that_design_names(toy_run: Path) -> None:
     assert names(toy_run / "tokenize") == {
         "config.yaml",
         "embeddings.npy",
+        "health.png",
         "index.json",
         "manifest.json",
         "metrics.json",

@@ -61,9 +61,8 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
     semantic_ids, metrics = _make_semantic_ids(config, catalog, vectors, directory)
     semantic_ids.save(directory / "semantic_ids.parquet")
     semantic_ids.write_index(directory / "index.json")
-    draw_health(
-        metrics, semantic_ids.codes, directory / "health.png", title=f"Semantic IDs of {config.output}"
-    )
+    title = f"Semantic IDs of {catalog.num_items:,} items by {config.tokenizer.method}"
+    draw_health(metrics, semantic_ids.codes, directory / "health.png", title=title)
     write_json(directory / "metrics.json", metrics)
     _write_catalog(catalog, config.output / "catalog")
     stage.finish(config.to_yaml())
