@@ -79,17 +79,12 @@ def mean_codebooks(codes: np.ndarray, latents: np.ndarray, sizes: Sequence[int])
         own = codes[:, level]
         sums = np.zeros((size, latents.shape[1]))
         for rows in blocks(len(latents), 8 * latents.shape[1]):
-            np.add.at(sums, own[rows], residuals(codes[rows], latents[rows], books))
+            residuals = np.array(latents[rows], dtype=np.float64)
+            for before, book in enumerate(books):
+                residuals -= book[codes[rows, before]]
+            np.add.at(sums, own[rows], residuals)
         books.append(sums / np.maximum(np.bincount(own, minlength=size), 1)[:, None])
     return books
-
-
-def residuals(codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.ndarray]) -> np.ndarray:
-    """Give (N, d) float64, what the code vectors of the levels that have a codebook here leave over."""
-    left = np.array(latents, dtype=np.float64)
-    for level, book in enumerate(codebooks):
-        left -= book[codes[:, level]]
-    return left
 
 
 def make_unique(codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.ndarray]) -> Resolution:

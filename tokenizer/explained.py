@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tokenizer.arrays import blocks
-from tokenizer.collisions import mean_codebooks, residuals
+from tokenizer.collisions import mean_codebooks
 
 
 def explained(
@@ -50,8 +50,9 @@ def explained(
     errors = np.zeros((len(vectors), len(books) + 1))  # (N, L + 1), after 0 to L levels
     for rows in blocks(len(vectors), 24 * vectors.shape[1]):
         errors[rows, 0] = np.square(vectors[rows] - mean).sum(axis=1)
-        for level in range(len(books)):
-            left = residuals(codes[rows], vectors[rows], books[: level + 1])
+        left = np.array(vectors[rows], dtype=np.float64)
+        for level, book in enumerate(books):
+            left -= book[codes[rows, level]]
             errors[rows, level + 1] = np.square(left).sum(axis=1)
     total = errors.sum(axis=0)
     used = np.array([len(np.unique(own)) for own in np.asarray(codes).T])

@@ -29,7 +29,7 @@ def health(
 ) -> dict[str, Any]:
     """Collect the figures of a table of semantic IDs, ready for JSON; what was not given is None.
 
-    A million items with vectors of 384 numbers take minutes and a few hundred MB beside the input.
+    A million items with vectors of 384 numbers take a few minutes and a few hundred MB beside them.
 
     Args:
         codes: (N, L) integers, after collisions were resolved. N is at least 1.

@@ -63,11 +63,14 @@ def nearest(vectors: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
         found = wanted @ _unit(vectors[block]).T
         inside = np.flatnonzero((rows >= block.start) & (rows < block.stop))
         found[inside, rows[inside] - block.start] = -np.inf
+        nearer = np.flatnonzero(found.max(axis=1) > cosines.min(axis=1))  # few, once the first are found
+        found = found[nearer]
         top = _largest(found, min(count, found.shape[1]))
-        cosines = np.concatenate([cosines, np.take_along_axis(found, top, axis=1)], axis=1)
-        items = np.concatenate([items, top + block.start], axis=1)
-        best = _largest(cosines, count)
-        cosines, items = np.take_along_axis(cosines, best, axis=1), np.take_along_axis(items, best, axis=1)
+        values = np.concatenate([cosines[nearer], np.take_along_axis(found, top, axis=1)], axis=1)
+        names = np.concatenate([items[nearer], top + block.start], axis=1)
+        best = _largest(values, count)
+        cosines[nearer] = np.take_along_axis(values, best, axis=1)
+        items[nearer] = np.take_along_axis(names, best, axis=1)
     return items
 
 
