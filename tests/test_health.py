@@ -61,6 +61,7 @@ def test_a_run_has_every_figure(tokenized: Path) -> None:
     found = assess_run(tokenized)
     assert found is not None
     assert [name for name, value in found.report.items() if value is None] == ["best_epoch"]
+    assert found.report["collisions"] == "reassign"  # how they were resolved
     assert {each.figure for each in found.verdicts()} == {
         "codes used",
         "even use",
@@ -81,7 +82,7 @@ def test_events_and_categories_are_those_of_the_catalogue(tokenized: Path, tmp_p
     report = assess_table(index_of(tmp_path), run=tokenized).report
     counts = toy.interactions()["item_id"].value_counts()
     share = sum(counts[item] for item in ITEM_IDS[:5]) / len(toy.interactions())
-    assert report["collisions"]["after"]["events"] == pytest.approx(share)
+    assert report["collision_groups"]["after"]["events"] == pytest.approx(share)
     # On code 0 two lamps; on code 2 two lamps and a chair; on code 3 3 chairs and 4 of each of 4 others.
     assert report["purity"][0]["purity"] == pytest.approx((2 + 2 + 4) / 24)
     assert set(report["groups"]) == {"head", "mid", "tail"}

@@ -39,14 +39,14 @@ def test_what_the_resolution_of_collisions_did_is_told_from_the_codes_before():
     report = health(after, (4, 3), codes_before=before, extra_error=0.1, events=np.array([1, 2, 3, 4]))
     # Before, 2 distinct of 4; one group of 3, with 6 of 10 events. Two items moved.
     assert (report["collision_rate_before"], report["collision_rate_after"]) == (0.5, 0.0)
-    assert report["collisions"]["before"] == {
+    assert report["collision_groups"]["before"] == {
         "groups": 1,
         "items": 3,
         "largest": 3,
         "sizes": [[3, 1]],
         "events": 0.6,
     }
-    assert report["collisions"]["after"]["groups"] == 0
+    assert report["collision_groups"]["after"]["groups"] == 0
     assert (report["items_moved"], report["extra_error"], report["distinct"]) == (2, 0.1, 4)
 
 
@@ -116,8 +116,8 @@ def test_what_was_not_given_and_what_cannot_be_said_is_none():
         "purity",
         "neighbours",
     }
-    assert report["collisions"]["before"] is None
-    assert report["collisions"]["after"]["events"] is None
+    assert report["collision_groups"]["before"] is None
+    assert report["collision_groups"]["after"]["events"] is None
     assert health(CODES, (4, 3), reconstruction_error=0.0, variance=0.0)["explained"] is None
 
 

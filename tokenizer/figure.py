@@ -88,7 +88,7 @@ def error_left(report: dict[str, Any]) -> tuple[list[float], list[float]] | None
 
 def bars_of(report: dict[str, Any]) -> Bars:
     """Sort the items of colliding groups into bars, up to the last that has any."""
-    both = [report["collisions"][when] for when in ("before", "after")]
+    both = [report["collision_groups"][when] for when in ("before", "after")]
     counts = [
         None
         if each is None
@@ -183,7 +183,7 @@ def _draw_collisions(axes: Axes, report: dict[str, Any]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     bars, items = bars_of(report), report["items"]
-    colliding = report["collisions"]["after"]["items"]
+    colliding = report["collision_groups"]["after"]["items"]
     if not bars.names:
         _say(axes, "No two items share an ID", f"{items:,} items, {items:,} semantic IDs")
         return
@@ -208,7 +208,7 @@ def _draw_collisions(axes: Axes, report: dict[str, Any]) -> None:
         axes.legend(frameon=False, title="collisions resolved")
     share = f"{colliding:,} of {items:,} items share an ID"
     if several:
-        before = report["collisions"]["before"]["items"]
+        before = report["collision_groups"]["before"]["items"]
         now = f"{colliding:,} do" if colliding else "none does"
         share = f"{before:,} of {items:,} items shared an ID, {now} now"
     axes.set_title(share, fontsize=TITLE)

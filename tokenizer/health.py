@@ -51,8 +51,8 @@ def health(
         `levels`, per level its name, `codebook_size`, `codes_used`, `share_used`, `entropy` in bits of the
         codes, `perplexity` (2 to the entropy, in [1, K]: as many codes as would be in use if all were used
         alike) and `largest_share` (of items on the most common code).
-        `collision_rate_before`, `collision_rate_after`; `collisions` `before` and `after`, as `collisions`
-        of `structure.py` has them; `items_moved`; `extra_error`.
+        `collision_rate_before`, `collision_rate_after`; `collision_groups` `before` and `after`, as
+        `collisions` of `structure.py` has them; `items_moved`; `extra_error`.
         `reconstruction_error`, `variance` and `explained` = 1 - error / variance (None where the variance is
         0): by the quantizer's own decoder. `levels_explained`, per level, by the definition of `explained.py`
         that holds for every table.
@@ -81,7 +81,7 @@ def health(
         "levels": [_level(codes[:, level], level, int(size)) for level, size in enumerate(codebook_sizes)],
         "collision_rate_before": None if codes_before is None else collision_rate(codes_before),
         "collision_rate_after": collision_rate(codes),
-        "collisions": {
+        "collision_groups": {
             "before": None if codes_before is None else collisions(codes_before, events),
             "after": collisions(codes, events),
         },

@@ -129,7 +129,7 @@ def _use(report: dict[str, Any]) -> list[Verdict]:
 
 
 def _collisions(report: dict[str, Any]) -> Verdict:
-    rate, after = report["collision_rate_after"], report["collisions"]["after"]
+    rate, after = report["collision_rate_after"], report["collision_groups"]["after"]
     value = f"rate {_percent(rate)}"
     if after["groups"]:
         value += f": {after['items']:,} items in {after['groups']:,} groups of up to {after['largest']:,}"
@@ -141,7 +141,7 @@ def _collisions(report: dict[str, Any]) -> Verdict:
 
 def _moved(report: dict[str, Any]) -> Verdict | None:
     """Judge what the resolution of collisions did."""
-    before, moved = report["collisions"]["before"], report["items_moved"]
+    before, moved = report["collision_groups"]["before"], report["items_moved"]
     if before is None or moved is None:
         return None
     value = f"{moved:,} items ({_percent(moved / report['items'])})"
