@@ -70,10 +70,12 @@ def test_titles_say_what_one_sees() -> None:
     assert titles(health(CODES, (2, 3)), CODES)[2] == "3 of 5 items share an ID"
     one_for_most = np.where(np.arange(1000) < 800, 0, np.arange(1000) % 20)[:, None]
     assert titles(health(one_for_most, (20,)), one_for_most)[0] == "One code of level a has 81% of the items"
+    steep = np.repeat(np.arange(10), [100, 10, 10, 10, 10, 10, 10, 10, 10, 10])[:, None]
+    assert titles(health(steep, (10,)), steep)[0] == "All codes are used, least evenly at level a"
     alone = np.arange(4)[:, None]
     resolved = health(alone, (4,), codes_before=np.array([[0], [0], [2], [3]]), vectors=np.eye(4))
     assert titles(resolved, alone) == [
-        "All codes are used, and about evenly",
+        "All codes are used, about evenly",
         "Semantic IDs explain 100% of the vectors' variance",
         "2 of 4 items shared an ID, none does now",
     ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tokenizer.semantic_ids import level_name
-from tokenizer.verdicts import LARGEST, USED
+from tokenizer.verdicts import EVEN, LARGEST, USED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,7 +156,11 @@ def _title_of_use(levels: list[dict[str, Any]]) -> str:
         return f"Level {least['level']} uses {least['codes_used']:,} of its {least['codebook_size']:,} codes"
     if uneven["largest_share"] * uneven["codebook_size"] > LARGEST[0]:
         return f"One code of level {uneven['level']} has {100 * uneven['largest_share']:.0f}% of the items"
-    return "All codes are used, and about evenly" if least["share_used"] == 1 else "Almost all codes are used"
+    told = "All codes are used" if least["share_used"] == 1 else "Almost all codes are used"
+    steepest = min(levels, key=lambda level: level["perplexity"] / level["codebook_size"])
+    if steepest["perplexity"] / steepest["codebook_size"] < EVEN[0]:
+        return f"{told}, least evenly at level {steepest['level']}"
+    return f"{told}, about evenly"
 
 
 def _draw_error(axes: Axes, report: dict[str, Any]) -> None:

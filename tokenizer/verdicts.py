@@ -187,7 +187,9 @@ def _variance(report: dict[str, Any]) -> list[Verdict]:
         )
         found.append(Verdict("variance explained", value, *_judged(kept, EXPLAINED, advice)))
     if report["explained"] is not None:
-        value = f"{_percent(report['explained'])} of the variance, by the quantizer's own decoder"
+        value = (
+            f"{_percent(report['explained'])} of the variance, by the quantizer itself, before any item moved"
+        )
         found.append(Verdict("reconstruction", value, *_judged(report["explained"], EXPLAINED, advice)))
     return found
 
