@@ -18,6 +18,7 @@ import typer
 if TYPE_CHECKING:
     from sidrec.comparison import Comparison
     from sidrec.config import Config
+    from sidrec.health import Assessment
     from sidrec.inspection import GenerationState
 
 app = typer.Typer(
@@ -174,21 +175,37 @@ def inspect(
         Path,
         typer.Argument(metavar="RUN", help="A run directory; or a table of codes: .json, .csv, .parquet."),
     ],
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a table: a run of the same items, whose vectors, events and categories count."
+        ),
+    ] = None,
+    codebook_sizes: Annotated[
+        str | None,
+        typer.Option(help="For a table: codes per level, such as 256,256,256; else the largest that occurs."),
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the figures into this .png file.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all figures of the semantic IDs, unrounded.")
     ] = False,
 ) -> None:
     """What is in a run, and what its semantic IDs are worth; refuses what does not fit together."""
-    from sidrec.errors import ArtifactError
-    from sidrec.inspection import health_of, inspect_generations
+    from sidrec.errors import ArtifactError, ConfigError
+    from sidrec.health import assess_run, assess_table, draw, is_table
     from sidrec.inspection import inspect as look
-    from tokenizer.verdicts import judge
+    from sidrec.inspection import inspect_generations
 
-    states = [] if path.is_file() else look(path)
-    generations = [] if path.is_file() else inspect_generations(path)
-    report = health_of(path)
+    sizes = _numbers("--codebook-sizes", codebook_sizes)
+    if not is_table(path) and (run is not None or sizes is not None):
+        raise ConfigError(f"--run and --codebook-sizes are for a table of codes, and {path} is none.")
+    states = [] if is_table(path) else look(path)
+    generations = [] if is_table(path) else inspect_generations(path)
+    found = assess_table(path, run=run, codebook_sizes=sizes) if is_table(path) else assess_run(path)
+    if figure is not None:
+        draw(found, figure, title=str(path))
     if as_json:
-        typer.echo(json.dumps(report, indent=1))
+        typer.echo(json.dumps(None if found is None else found.as_json(), indent=1, allow_nan=False))
         return
     rows = [
         [
@@ -206,10 +223,8 @@ def inspect(
         header = ["generation", "items", "added", "retired", "made at", "made from (sha256)"]
         _print_table(header, [_generation_row(each) for each in generations])
         typer.echo()
-    if report is not None:
-        verdicts = [[each.figure, each.value, each.verdict, each.advice] for each in judge(report)]
-        _print_table(["semantic IDs", "figure", "verdict", "what to do"], verdicts)
-        typer.echo("Use of codes and reconstruction alone do not predict ranking: train, and compare.")
+    if found is not None:
+        _print_health(found)
     problems = [problem for state in states for problem in state.problems]
     problems += [problem for state in generations for problem in state.problems]
     if problems:
@@ -328,6 +343,16 @@ def _listed(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",")]
 
 
+def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    """Divide whole numbers with commas between."""
+    from sidrec.errors import ConfigError
+
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{option} {text!r}: expected whole numbers with commas, such as 1,2,3.") from None
+
+
 def _interval(value: tuple[float, float, float]) -> str:
     return "{:.4f} [{:.4f}, {:.4f}]".format(*value)
 
@@ -350,6 +375,24 @@ def _print_comparison(found: Comparison) -> None:
         _print_table(each.header, each.rows)
         print()
     print("\n".join(textwrap.fill(note, 100) for note in table.notes(found)))
+
+
+def _print_health(found: Assessment) -> None:
+    """Print the verdicts in 100 columns, then what to do about those that are not good."""
+    from tokenizer.verdicts import CAVEAT
+
+    verdicts = found.verdicts()
+    rows = []
+    for each in verdicts:
+        first, *more = textwrap.wrap(each.value, 70)
+        rows += [[each.figure, first, each.verdict], *(["", line, ""] for line in more)]
+    print(found.summary())
+    _print_table(["semantic IDs", "figure", "verdict"], rows)
+    for each in verdicts:
+        if each.advice:
+            told = f"{each.figure} ({each.verdict}): {each.advice}"
+            print(textwrap.fill(told, 100, subsequent_indent="  "))
+    print(CAVEAT)
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from sidrec.artifacts import (
     check_outputs,
@@ -18,8 +17,6 @@ from sidrec.catalog import Catalog
 from sidrec.errors import ArtifactError
 from sidrec.generations import FIRST, Generation, directory_of, numbers_of, origin, read_generation
 from sidrec.stages.run import weights_hash
-from tokenizer.foreign import read_codes
-from tokenizer.health import health
 
 STAGES = ("tokenize", "sequential/*", "baselines/*", "sft", "rl", "evaluate/*")
 EXPECTED = ("tokenize", "sft", "rl", "evaluate/sft", "evaluate/rl")
@@ -106,22 +103,6 @@ def _breaks(before: Generation, after: Generation, inputs: dict[str, str]) -> li
     if not problems and origin(after.semantic_ids, len(before.semantic_ids)) != held["semantic_ids"]:
         problems.append(f"{after.directory} gives items of {before.directory} other semantic IDs.")
     return problems
-
-
-def health_of(path: Path) -> dict[str, Any] | None:
-    """Return what the semantic IDs of a run, or of a table of codes, are worth; None for a run without them.
-
-    Raises:
-        ArtifactError: If a file is no table of codes.
-    """
-    if not path.is_file():
-        metrics = path / "tokenize" / "metrics.json"
-        return read_json(metrics) if metrics.is_file() else None
-    try:
-        table = read_codes(path)
-    except ValueError as error:
-        raise ArtifactError(str(error)) from error
-    return health(table.codes, table.codebook_sizes)
 
 
 def _stages(output: Path) -> list[str]:

@@ -89,7 +89,9 @@ def test_a_single_number_may_be_zero(own, tmp_path):
 def test_constant_columns_are_warned_of(own, tmp_path, caplog):
     own(save(tmp_path / "my.npy", [[1, 5, 1], [2, 5, 1], [2, 5, 1]]))
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert [warning.partition(": ")[2] for warning in warnings] == ["2 of 3 columns are the same for all items"]
+    assert [warning.partition(": ")[2] for warning in warnings] == [
+        "2 of 3 columns are the same for all items"
+    ]
 
 
 def test_a_missing_file_of_vectors_is_refused(own, tmp_path):

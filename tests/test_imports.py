@@ -25,6 +25,7 @@ FLOORS = """
     comparison
     stages.pipeline
     stages inspection
+    health
     recommender trainers baselines
     sid_model
     shared_prefix prompts models

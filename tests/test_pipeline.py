@@ -61,6 +61,7 @@ def test_every_stage_writes_the_files_that_design_names(toy_run: Path) -> None:
         "config.yaml",
         "embedder.safetensors",
         "embeddings.npy",
+        "health.png",
         "index.json",
         "manifest.json",
         "metrics.json",

@@ -313,22 +313,3 @@ def test_the_foreign_tables_of_scientific_are_read(name: str) -> None:
     table = read_codes(DATA / "scientific" / "indexes" / name / "Scientific.index.json")
     assert len(table) == 4344
     assert table.codes.shape[1] in (3, 4)
-
-
-def test_inspect_judges_a_run_and_a_table(tmp_path: Path, toy_run: Path, command: Command) -> None:
-    ended = command("inspect", toy_run)
-    assert ended.status == 0
-    assert "neighbours with the same first code" in ended.out
-    assert "variance explained" in ended.out
-    index = index_of(tmp_path, COLLIDING)
-    ended = command("inspect", index)
-    assert ended.status == 0
-    assert "collision rate" in ended.out
-    assert "tokenizer.collisions=reassign makes them unique" in ended.out
-    report = json.loads(command("inspect", index, "--json").out)
-    assert report["collision_rate_after"] == pytest.approx(3 / 24)
-    assert report["tree"][1]["prefixes"] == 21
-    (tmp_path / "broken.json").write_text("{")
-    ended = command("inspect", tmp_path / "broken.json")
-    assert ended.status == 2
-    assert "is not JSON" in ended.err

@@ -1,11 +1,13 @@
-"""The tree of a table of semantic IDs, who stands together in it, and the verdicts, by hand-made numbers."""
+"""The tree of a table of semantic IDs, and who stands together in it, by hand-made numbers."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tokenizer.health import health
-from tokenizer.structure import colliding_events, neighbour_agreement, prefix_numbers, purity, tree
-from tokenizer.verdicts import judge
+from tokenizer import arrays
+from tokenizer.neighbours import nearest, neighbour_agreement
+from tokenizer.structure import collisions, numbers_items, prefix_numbers, purity, tree, unique_depth
 
 # Items 0 and 3 share an ID; item 1 shares their first code; item 2 stands alone.
 CODES = np.array([[0, 0], [0, 1], [1, 2], [0, 0]])
@@ -22,18 +24,89 @@ def test_equal_codes_behind_other_codes_are_other_prefixes():
     assert len(set(prefix_numbers(np.array([[0, 5], [1, 5]]))[:, 1].tolist())) == 2
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=30))
+def test_items_have_the_number_of_a_prefix_together_if_and_only_if_they_share_it(rows):
+    numbers = prefix_numbers(np.array(rows))
+    for one, of_one in zip(rows, numbers, strict=True):
+        for other, of_other in zip(rows, numbers, strict=True):
+            shared = [one[: level + 1] == other[: level + 1] for level in range(3)]
+            assert (of_one == of_other).tolist() == shared
+
+
 def test_the_tree_is_described_level_by_level():
     """Level a: two prefixes below the root, item 2 alone. Level b: 2 below the first, 1 below the second."""
     first, second = tree(CODES)
-    assert first == {"prefixes": 2, "branching": 2.0, "widest": 2, "items_unique": 0.25}
-    assert second == {"prefixes": 3, "branching": 1.5, "widest": 2, "items_unique": 0.5}
+    assert first == {
+        "prefixes": 2,
+        "branching": 2.0,
+        "branching_met": 2.0,
+        "widest": 2,
+        "items_unique": 0.25,
+    }
+    # Three items have 2 next codes, one has 1: 7/4.
+    assert second == {
+        "prefixes": 3,
+        "branching": 1.5,
+        "branching_met": 1.75,
+        "widest": 2,
+        "items_unique": 0.5,
+    }
 
 
-def test_events_on_shared_ids_are_counted():
-    """Items 0 and 3 have 1 + 4 of 10 events."""
-    assert colliding_events(CODES, np.array([1, 2, 3, 4])) == 0.5
-    assert colliding_events(CODES, np.zeros(4)) == 0.0
-    assert colliding_events(CODES[:3], np.ones(3)) == 0.0
+def test_the_depth_at_which_items_are_unique_leaves_out_those_that_never_are():
+    """Item 2 is alone after one code, item 1 after two, the others never."""
+    assert unique_depth(CODES) == 1.5
+    assert unique_depth(np.zeros((3, 2), dtype=int)) is None
+
+
+@pytest.mark.parametrize(
+    ("codes", "numbering"),
+    [
+        ([[0, 0], [0, 1], [1, 0], [2, 0]], True),
+        ([[0, 1], [0, 0], [1, 0], [2, 0]], True),  # in another order
+        ([[0, 0], [0, 2], [1, 0], [2, 0]], False),  # two items, but not 0 and 1
+        ([[0, 0], [0, 0], [1, 0], [2, 0]], False),  # still a collision
+        ([[0, 0], [0, 1], [1, 0], [1, 1]], False),  # a full grid: half of the items have 0
+        ([[0], [1], [2]], False),
+    ],
+)
+def test_a_level_that_only_numbers_items_is_recognised(codes, numbering):
+    assert numbers_items(np.array(codes)) is numbering
+
+
+def test_groups_that_share_an_id_are_counted():
+    """Items 0 and 3 share theirs, with 1 + 4 of 10 events."""
+    assert collisions(CODES, np.array([1, 2, 3, 4])) == {
+        "groups": 1,
+        "items": 2,
+        "largest": 2,
+        "sizes": [[2, 1]],
+        "events": 0.5,
+    }
+    found = collisions(np.array([[0]] * 3 + [[1]] * 2 + [[2]] * 2 + [[3]]))
+    assert (found["groups"], found["items"], found["largest"]) == (3, 7, 3)
+    assert found["sizes"] == [[2, 2], [3, 1]]
+
+
+def test_without_collisions_or_events_there_is_nothing_to_count():
+    alone = collisions(CODES[:3], np.ones(3))
+    assert alone == {"groups": 0, "items": 0, "largest": 1, "sizes": [], "events": 0.0}
+    assert collisions(CODES)["events"] is None
+    assert collisions(CODES, np.zeros(4))["events"] == 0.0
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2000, 1 << 26])
+def test_the_nearest_are_those_of_all_pairs_however_small_the_blocks(block_bytes, monkeypatch):
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", block_bytes)
+    vectors = np.random.default_rng(0).normal(size=(60, 4))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -1)
+    rows = np.array([3, 7, 59])
+    found = nearest(vectors, rows, 5)
+    assert (
+        np.sort(found, axis=1).tolist() == np.sort(np.argsort(-cosines[rows], axis=1)[:, :5], axis=1).tolist()
+    )
 
 
 def test_neighbours_on_one_prefix_are_found():
@@ -60,55 +133,24 @@ def test_without_fellows_there_is_nothing_to_be_near():
     assert agreement["neighbours_together"] == 0.0
 
 
-def test_purity_is_the_share_of_the_commonest_label():
-    """Level a: items 0, 1, 3 have labels x, y, x: 2 of 3. Level b: items 0 and 3 agree."""
-    assert purity(CODES, np.array(["x", "y", "z", "x"])) == [pytest.approx(2 / 3), 1.0]
+def test_purity_is_the_share_of_the_commonest_category():
+    """Level a: items 0, 1, 3 have categories x, y, x: 2 of 3. Level b: items 0 and 3 agree."""
+    first, second = purity(CODES, np.array(["x", "y", "z", "x"]))
+    assert (first["purity"], second["purity"]) == (pytest.approx(2 / 3), 1.0)
     assert purity(np.arange(3)[:, None], np.array(["x", "y", "z"])) == [None]
 
 
-def healthy(num_items: int = 256) -> dict:
-    codes = np.stack(np.unravel_index(np.arange(num_items), (16, 16)), axis=1)
-    return health(codes, (16, 16), reconstruction_error=0.5, variance=1.0)
+def test_items_without_a_category_do_not_count():
+    """Of those on code 0 three have a category, and two of these agree."""
+    found = purity(np.zeros((5, 1), dtype=int), np.array(["x", "", "x", "y", ""]))
+    assert found[0]["purity"] == pytest.approx(2 / 3)
+    assert purity(CODES, np.array([""] * 4)) == []
 
 
-def test_a_healthy_table_is_good_all_over():
-    assert {verdict.verdict for verdict in judge(healthy())} == {"good"}
-    assert {verdict.advice for verdict in judge(healthy())} == {""}
-
-
-def test_a_collapsed_level_is_called_collapsed():
-    """48 of 256 codes, as at the first level of MiniOneRec's released table."""
-    codes = np.stack([np.arange(1000) % 48, np.arange(1000) % 256], axis=1)
-    verdicts = {each.figure: each for each in judge(health(codes, (256, 256)))}
-    used = verdicts["codes used, level a"]
-    assert (used.value, used.verdict) == ("48 of 256", "bad")
-    assert used.advice.startswith("collapsed")
-    assert verdicts["codes used, level b"].verdict == "good"
-
-
-def test_one_code_for_most_items_is_uneven():
-    codes = np.where(np.arange(400) < 370, 0, np.arange(400) % 16)[:, None]
-    verdicts = {each.figure: each for each in judge(health(codes, (16,)))}
-    assert verdicts["evenness, level a"].verdict == "bad"
-    assert verdicts["codes used, level a"].verdict == "good"
-
-
-@pytest.mark.parametrize(("shared", "verdict"), [(0, "good"), (1, "look"), (20, "bad")])
-def test_collisions_are_judged(shared, verdict):
-    codes = np.arange(100)[:, None].copy()
-    codes[:shared] = 99
-    verdicts = {each.figure: each for each in judge(health(codes, (100,)))}
-    assert verdicts["collision rate"].verdict == verdict
-
-
-def test_meaning_is_judged_by_neighbours():
-    rng = np.random.default_rng(0)
-    own = np.repeat(np.arange(30), 20)
-    vectors = np.eye(30)[own] + 0.01 * rng.normal(size=(600, 30))
-    for codes, verdict in ((own, "good"), (rng.permutation(own), "bad")):
-        found = {each.figure: each for each in judge(health(codes[:, None], (30,), vectors=vectors))}
-        assert found["neighbours with the same first code"].verdict == verdict
-
-
-def test_fewer_items_than_codes_can_use_no_more_codes_than_items():
-    assert judge(health(np.arange(10)[:, None], (256,)))[0].verdict == "good"
+def test_purity_by_chance_is_that_of_categories_dealt_anew():
+    """Half of many items have each of two categories; pairs then agree fully half of the time: 3/4."""
+    categories = np.repeat(["x", "y"], 2000)
+    pairs = np.arange(4000)[:, None] // 2
+    found = purity(pairs, categories)[0]
+    assert found["purity"] == 1.0
+    assert found["by_chance"] == pytest.approx(0.75, abs=0.01)

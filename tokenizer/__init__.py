@@ -22,8 +22,8 @@ arrays.py            embeddings that are a finite table, files that can be read
 controls.py          semantic IDs without semantics
 foreign.py           tables of codes that others made
 health.py            what a table of semantic IDs is worth, before any model is trained on it
-structure.py         its prefix tree, and whether items that are alike stand together in it
-verdicts.py          good, look or bad, and what to do
+structure.py         its prefix tree; explained.py: the variance it keeps; neighbours.py: whether like items are together
+verdicts.py          good, look or bad, and what to do; figure.py: the same as a picture
 """
 
 # sidrec looks for this line in the file before it imports a package of so generic a name.

@@ -9,6 +9,16 @@ from typing import Any
 
 import numpy as np
 
+BLOCK_BYTES = 1 << 26
+"""What a computation over all items may hold at a time besides its input: 64 MB."""
+
+
+def blocks(num_rows: int, row_bytes: int) -> Iterator[slice]:
+    """Divide rows into slices of at most `BLOCK_BYTES`, or of one row where that is larger."""
+    size = max(1, BLOCK_BYTES // row_bytes)
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
+
 
 def checked_vectors(vectors: np.ndarray, width: int | None = None) -> np.ndarray:
     """Give the vectors as float32, (N, D), or say what is wrong with them.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokenizer.arrays import blocks
 from tokenizer.resolver import Resolver, checked_table, rows_by_value
 
 
@@ -70,15 +71,17 @@ def mean_codebooks(codes: np.ndarray, latents: np.ndarray, sizes: Sequence[int])
     Returns:
         Per level (K, d) float64.
     """
-    residuals = np.asarray(latents, dtype=np.float64)
-    books = []
+    latents = np.asarray(latents)
+    books: list[np.ndarray] = []
     for level, size in enumerate(sizes):
         own = codes[:, level]
-        sums = np.zeros((size, residuals.shape[1]))
-        np.add.at(sums, own, residuals)
-        book = sums / np.maximum(np.bincount(own, minlength=size), 1)[:, None]
-        books.append(book)
-        residuals = residuals - book[own]
+        sums = np.zeros((size, latents.shape[1]))
+        for rows in blocks(len(latents), 8 * latents.shape[1]):
+            residuals = np.array(latents[rows], dtype=np.float64)
+            for before, book in enumerate(books):
+                residuals -= book[codes[rows, before]]
+            np.add.at(sums, own[rows], residuals)
+        books.append(sums / np.maximum(np.bincount(own, minlength=size), 1)[:, None])
     return books
 
 

@@ -12,6 +12,7 @@ from tokenizer.semantic_ids import SemanticIDs
 from tokenizer.vector_quantizer import VectorQuantizer
 
 TABLES = (".csv", ".tsv", ".parquet")
+SUFFIXES = (".json", *TABLES)
 
 
 def read_codes(path: str | Path) -> SemanticIDs:
@@ -30,9 +31,7 @@ def read_codes(path: str | Path) -> SemanticIDs:
     if path.suffix == ".json":
         return SemanticIDs.read_index(path)
     if path.suffix not in TABLES:
-        raise ValueError(
-            f"{path} is none of the tables of codes that can be read: .json, {', '.join(TABLES)}."
-        )
+        raise ValueError(f"{path} is none of the tables of codes that can be read: {', '.join(SUFFIXES)}.")
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file, expected a table of codes.")
     if path.suffix == ".parquet" and _is_ours(path):
@@ -61,6 +60,26 @@ def quantizer_of(codes: np.ndarray, vectors: np.ndarray, sizes: Sequence[int]) -
         tuple(book.astype(np.float32) for book in books),
         tuple(np.where(each, 0, -np.inf).astype(np.float32) for each in used),
     )
+
+
+def in_order_of(table: SemanticIDs, item_ids: list[str]) -> SemanticIDs:
+    """Give the same table in the order of a catalogue's items.
+
+    Raises:
+        ValueError: If the two do not name the same items; the message names some.
+    """
+    row = {item_id: place for place, item_id in enumerate(table.item_ids)}
+    missing = [item_id for item_id in item_ids if item_id not in row]
+    unknown = sorted(set(row) - set(item_ids))
+    if missing or unknown:
+        parts = [
+            f'{len(names)} items that only the {whose} has (such as "{names[0]}")'
+            for names, whose in ((missing, "catalogue"), (unknown, "index"))
+            if names
+        ]
+        raise ValueError(f"there are {' and '.join(parts)}.")
+    codes = table.codes[[row[item_id] for item_id in item_ids]]
+    return SemanticIDs(item_ids, codes, table.codebook_sizes)
 
 
 def _is_ours(path: Path) -> bool:

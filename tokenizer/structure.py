@@ -1,4 +1,4 @@
-"""What a table of semantic IDs looks like as a tree, and whether like items stand together in it."""
+"""What a table of semantic IDs looks like as a tree: prefixes, collisions, and categories on a prefix."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from typing import Any
 
 import numpy as np
 
-NEIGHBOURS = 10
-SAMPLE = 2000
-"""Items whose neighbours are looked at."""
+SHUFFLES = 5
+"""How often categories are dealt anew to see what purity chance alone would give."""
 
 
 def prefix_numbers(codes: np.ndarray) -> np.ndarray:
     """Number the prefixes: (N, L) int64, equal where the first codes of two items, up to that level, are."""
-    codes = np.asarray(codes)
+    codes = np.asarray(codes, dtype=np.int64)
     numbers = np.zeros(codes.shape, dtype=np.int64)
     before = np.zeros(len(codes), dtype=np.int64)
-    for level in range(codes.shape[1]):
-        pairs = np.column_stack([before, codes[:, level]])
-        before = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+    for level, own in enumerate(codes.T):
+        before = np.unique(before * (own.max() + 1) + own, return_inverse=True)[1].reshape(-1)
         numbers[:, level] = before
     return numbers
 
@@ -28,21 +26,22 @@ def tree(codes: np.ndarray) -> list[dict[str, Any]]:
 
     Returns:
         Per level: `prefixes`, how many there are; `branching` and `widest`, mean and largest number of codes
-        that follow a prefix of the level before; `items_unique`, share of items that are alone on their
-        prefix.
+        that follow a prefix of the level before; `branching_met`, the mean over items instead of prefixes,
+        which is what decoding meets on the way to an item; `items_unique`, share of items that are alone on
+        their prefix.
     """
-    numbers = prefix_numbers(codes)
     levels = []
-    parents = np.zeros(len(numbers), dtype=np.int64)
-    for level in range(numbers.shape[1]):
-        own = numbers[:, level]
-        pairs = np.unique(np.column_stack([parents, own]), axis=0)
-        children = np.bincount(pairs[:, 0])
+    parents = np.zeros(len(codes), dtype=np.int64)
+    for own in prefix_numbers(codes).T:
+        parent_of = np.zeros(own.max() + 1, dtype=np.int64)
+        parent_of[own] = parents
+        children = np.bincount(parent_of)
         sizes = np.bincount(own)
         levels.append(
             {
                 "prefixes": len(sizes),
                 "branching": float(children.mean()),
+                "branching_met": float(children[parents].mean()),
                 "widest": int(children.max()),
                 "items_unique": float((sizes[own] == 1).mean()),
             }
@@ -51,87 +50,97 @@ def tree(codes: np.ndarray) -> list[dict[str, Any]]:
     return levels
 
 
-def colliding_events(codes: np.ndarray, events: np.ndarray) -> float:
-    """Give the share of events on items that share their ID with another; 0 where there are no events.
+def unique_depth(codes: np.ndarray) -> float | None:
+    """Give the mean number of codes after which an item is alone, of those that ever are; None if none is."""
+    alone = np.stack([np.bincount(own)[own] == 1 for own in prefix_numbers(codes).T], axis=1)  # (N, L)
+    ever = alone.any(axis=1)
+    return float(alone[ever].argmax(axis=1).mean()) + 1 if ever.any() else None
+
+
+def numbers_items(codes: np.ndarray) -> bool:
+    """Say whether the last level only numbers the items that collide without it, as TIGER's fourth code does.
+
+    It does where the n items of every prefix have the last codes 0 to n-1, and most items the code 0.
+    """
+    codes = np.asarray(codes)
+    if codes.shape[1] < 2:
+        return False
+    numbers = prefix_numbers(codes)
+    sizes = np.bincount(numbers[:, -2])
+    alone = np.bincount(numbers[:, -1]).max() == 1
+    within = (codes[:, -1] < sizes[numbers[:, -2]]).all()
+    return bool(alone and within and (codes[:, -1] == 0).mean() > 0.5)
+
+
+def sharing(codes: np.ndarray) -> np.ndarray:
+    """Give (N,) the number of items that have the semantic ID of each item, itself included."""
+    last = prefix_numbers(codes)[:, -1]
+    return np.bincount(last)[last]
+
+
+def collisions(codes: np.ndarray, events: np.ndarray | None = None) -> dict[str, Any]:
+    """Count the groups of items that share a semantic ID.
 
     Args:
         codes: (N, L) integers.
         events: (N,) how often each item was had.
-    """
-    last = prefix_numbers(codes)[:, -1]
-    shared = np.bincount(last)[last] > 1
-    total = float(np.sum(events))
-    return float(np.sum(np.asarray(events)[shared])) / total if total else 0.0
-
-
-def neighbour_agreement(
-    codes: np.ndarray, vectors: np.ndarray, *, seed: int = 0
-) -> list[dict[str, float | None]]:
-    """Say how far near items share prefixes, and how near items of a prefix are.
-
-    Of a sample of items the nearest by cosine are found, `NEIGHBOURS` of them or, in a smaller catalogue, all
-    others.
-
-    Args:
-        codes: (N, L) integers, N at least 2.
-        vectors: (N, D).
-        seed: Of the sample.
 
     Returns:
-        Per level: `neighbours_together`, share of an item's nearest that have its prefix; `by_chance`, share
-            of
-        all others that have it; `fellows_near`, share of the others on its prefix that are among its nearest,
-        of as many as can be (None where no item of the sample has fellows).
+        `groups` of two or more; the `items` in them; the size of the `largest`, 1 where there is none;
+        `sizes`, pairs of a group's size and the number of such groups, small ones first; `events`, the share
+        of events on such items (0 where there are no events, None where they were not given).
     """
-    vectors = np.asarray(vectors, dtype=np.float32)
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    rows = np.arange(len(unit))
-    if len(rows) > SAMPLE:
-        rows = np.sort(np.random.default_rng(seed).choice(len(rows), SAMPLE, replace=False))
-    count = min(NEIGHBOURS, len(unit) - 1)
-    near = np.concatenate(
-        [_nearest(unit, part, count) for part in np.array_split(rows, -(-len(rows) // 256))]
-    )
-    result: list[dict[str, float | None]] = []
-    for own in prefix_numbers(codes).T:
-        together = own[near] == own[rows][:, None]  # (rows, count)
-        fellows = np.bincount(own)[own[rows]] - 1
-        possible = np.minimum(fellows, count)
-        has = possible > 0
-        result.append(
-            {
-                "neighbours_together": float(together.mean()),
-                "by_chance": float(fellows.mean() / max(len(own) - 1, 1)),
-                "fellows_near": float((together.sum(1)[has] / possible[has]).mean()) if has.any() else None,
-            }
-        )
-    return result
+    shared_by = sharing(codes)
+    colliding = shared_by > 1
+    share = None
+    if events is not None:
+        total = float(np.sum(events))
+        share = float(np.sum(np.asarray(events)[colliding])) / total if total else 0.0
+    sizes, items = np.unique(shared_by[colliding], return_counts=True)
+    return {
+        "groups": int((items // sizes).sum()),
+        "items": int(items.sum()),
+        "largest": int(shared_by.max()),
+        "sizes": np.stack([sizes, items // sizes], axis=1).tolist(),
+        "events": share,
+    }
 
 
-def _nearest(unit: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
-    """(n, count) nearest others of some rows by cosine."""
-    cosines = unit[rows] @ unit.T
-    cosines[np.arange(len(rows)), rows] = -np.inf
-    return np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+def purity(codes: np.ndarray, categories: np.ndarray, *, seed: int = 0) -> list[dict[str, float] | None]:
+    """Say, per level, how far the items of a prefix are of one category.
 
-
-def purity(codes: np.ndarray, labels: np.ndarray) -> list[float | None]:
-    """Give, per level, the share of items with the commonest label of their prefix, lone items not counted.
+    Items without a category, and those alone on their prefix, are not counted.
 
     Args:
         codes: (N, L) integers.
-        labels: (N,) category of each item.
+        categories: (N,) text, "" where an item has none.
+        seed: Of the dealing.
 
     Returns:
-        L numbers in (0, 1]; None where every item is alone.
+        Per level `purity`, share of items with the commonest category of their prefix, and `by_chance`, the
+        same after the categories were dealt anew (mean of `SHUFFLES`), which small prefixes make large; None
+        where every item is alone.
     """
-    names = np.unique(np.asarray(labels).astype(str), return_inverse=True)[1].reshape(-1)
-    result: list[float | None] = []
-    for own in prefix_numbers(codes).T:
-        pairs, counts = np.unique(np.column_stack([own, names]), axis=0, return_counts=True)
-        most = np.zeros(own.max() + 1, dtype=np.int64)
-        np.maximum.at(most, pairs[:, 0], counts)
-        sizes = np.bincount(own)
-        crowd = sizes > 1
-        result.append(float(most[crowd].sum() / sizes[crowd].sum()) if crowd.any() else None)
+    has = np.asarray(categories).astype(str) != ""
+    labels = np.unique(np.asarray(categories).astype(str)[has], return_inverse=True)[1].reshape(-1)
+    rng = np.random.default_rng(seed)
+    dealt = [rng.permutation(labels) for _ in range(SHUFFLES)]
+    result: list[dict[str, float] | None] = []
+    for own in prefix_numbers(np.asarray(codes)[has]).T if has.any() else ():
+        if np.bincount(own).max() == 1:
+            result.append(None)
+            continue
+        chance = float(np.mean([_commonest(own, labels) for labels in dealt]))
+        result.append({"purity": _commonest(own, labels), "by_chance": chance})
     return result
+
+
+def _commonest(own: np.ndarray, labels: np.ndarray) -> float:
+    """Give the share of items with the commonest label of their prefix, among those not alone on it."""
+    kinds = int(labels.max()) + 1
+    pairs, counts = np.unique(own * kinds + labels, return_counts=True)
+    most = np.zeros(own.max() + 1, dtype=np.int64)
+    np.maximum.at(most, pairs // kinds, counts)
+    sizes = np.bincount(own)
+    crowd = sizes > 1
+    return float(most[crowd].sum() / sizes[crowd].sum())

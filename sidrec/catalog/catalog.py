@@ -18,12 +18,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from sidrec.catalog.categories import category_column, main_categories
 from sidrec.catalog.columns import source_of
 from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items
 from sidrec.errors import ArtifactError, CatalogError
 
 MIN_EVENTS_TO_SPLIT = 3
 _ORDER_KEY = b"sidrec.order"
+_CATEGORY_KEY = b"sidrec.category"
 
 
 def read_stored(path: Path) -> pa.Table:
@@ -73,6 +75,7 @@ class Catalog:
         items: `item_id`, `title`, `text` (str), then the other columns given.
         interactions: `user_id`, `item_id` (str), `timestamp` (int64 or float64).
         order: What gave the order of events: "column 'lent_at'", or "rows" (`timestamp` is the row's number).
+        category: Column of `items` with the categories; None without one.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Catalog:
         timestamp: str | None = None,
         text: str | None = None,
         title: str | None = None,
+        category: str | None = None,
     ) -> None:
         """Check the tables and copy them into the form above; `CatalogConfig` describes the keywords.
 
@@ -92,6 +96,7 @@ class Catalog:
             CatalogError: If the tables are incomplete or do not fit together.
         """
         self.items = normalize_items(items, item_id=item_id, text=text, title=title)
+        self.category = category_column(self.items, category, name=source_of(items, "items"))
         self._item_index = pd.Index(self.items["item_id"])
         self.interactions, self.order = normalize_interactions(
             interactions,
@@ -123,6 +128,10 @@ class Catalog:
         offsets = np.concatenate([[0], np.cumsum(np.bincount(numbers))]).astype(np.int64)
         items = self._item_index.get_indexer(pd.Index(self.interactions["item_id"])).astype(np.int64)
         return Sequences(user_ids=[str(name) for name in names], items=items, offsets=offsets)
+
+    def categories(self) -> np.ndarray | None:
+        """Return each item's category, "" without one, as `main_categories` has it; None if no item has."""
+        return None if self.category is None else main_categories(self.items[self.category])
 
     def index_of(self, item_ids: Iterable[str]) -> list[int]:
         """Return the item index of each id.
@@ -159,6 +168,10 @@ class Catalog:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         items = pa.Table.from_pandas(self.items, preserve_index=False)
+        if self.category is not None:
+            items = items.replace_schema_metadata(
+                {**(items.schema.metadata or {}), _CATEGORY_KEY: self.category.encode()}
+            )
         interactions = pa.Table.from_pandas(self.interactions, preserve_index=False)
         metadata = {**(interactions.schema.metadata or {}), _ORDER_KEY: self.order.encode()}
         parquet.write_table(items, directory / "items.parquet")
@@ -176,8 +189,14 @@ class Catalog:
         items, interactions = (
             read_stored(Path(directory) / name) for name in ("items.parquet", "interactions.parquet")
         )
+        category = (items.schema.metadata or {}).get(_CATEGORY_KEY)
         catalog = cls(
-            items.to_pandas(), interactions.to_pandas(), text="{text}", title="title", timestamp="timestamp"
+            items.to_pandas(),
+            interactions.to_pandas(),
+            text="{text}",
+            title="title",
+            timestamp="timestamp",
+            category=None if category is None else category.decode(),
         )
         catalog.order = (interactions.schema.metadata or {}).get(_ORDER_KEY, catalog.order.encode()).decode()
         return catalog

@@ -42,6 +42,12 @@ class CatalogConfig(Section):
         None,
         description="Column shown to people. Absent: `title` or `name`, else the text's first 60 characters.",
     )
+    category: str | None = Field(
+        None,
+        description="Column of an item's category, for the report on semantic IDs only: a name, or a "
+        "hierarchy divided by `>`, `|`, `;` or commas. Absent: `category`, `categories`, `class`, "
+        "`genre` or `genres`, if there is one.",
+    )
 
 
 class SplitConfig(Section):

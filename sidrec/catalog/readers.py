@@ -36,6 +36,7 @@ def read_catalog(config: CatalogConfig) -> Catalog:
         timestamp=config.timestamp,
         text=config.text,
         title=config.title,
+        category=config.category,
     )
 
 

@@ -6,7 +6,7 @@ from sidrec.artifacts import load_semantic_ids
 from sidrec.catalog import Catalog
 from sidrec.config import Config
 from sidrec.errors import ConfigError
-from tokenizer.foreign import read_codes
+from tokenizer.foreign import in_order_of, read_codes
 from tokenizer.semantic_ids import SemanticIDs
 
 
@@ -36,22 +36,9 @@ def read_import(config: Config, catalog: Catalog) -> SemanticIDs | None:
         table = read_codes(path)
     except ValueError as error:
         raise ConfigError(f"tokenizer.index: {error}") from error
-    row = {item_id: place for place, item_id in enumerate(table.item_ids)}
-    item_ids = catalog.items["item_id"].tolist()
-    missing = [item_id for item_id in item_ids if item_id not in row]
-    unknown = sorted(set(row) - set(item_ids))
-    if missing or unknown:
-        parts = [
-            f'{len(names)} items that {what} (such as "{names[0]}")'
-            for names, what in (
-                (missing, "only the catalogue has"),
-                (unknown, "only the index has"),
-            )
-            if names
-        ]
+    try:
+        return in_order_of(table, catalog.items["item_id"].tolist())
+    except ValueError as error:
         raise ConfigError(
-            f"tokenizer.index: {path} is not of this catalogue: {' and '.join(parts)}. Both must name "
-            "the same."
-        )
-    codes = table.codes[[row[item_id] for item_id in item_ids]]
-    return SemanticIDs(item_ids, codes, table.codebook_sizes)
+            f"tokenizer.index: {path} is not of this catalogue: {error} Both must name the same."
+        ) from error

@@ -196,11 +196,11 @@ def _resolved(made: Quantization, how: str) -> Quantization:
     elif how == "extra_level" and collision_rate(given) > 0:
         codes = add_level(given)
         sizes = (*sizes, int(codes[:, -1].max()) + 1)
+    before, after = (mean_error(each, made.latents, made.books) for each in (given, compared))
+    spread = float(made.latents.var(axis=0, dtype=np.float64).sum())
     facts = {
         **made.facts,
-        "moved": (compared != given).any(axis=1),
-        "collision_rate_before": collision_rate(given),
-        "extra_error": mean_error(compared, made.latents, made.books)
-        - mean_error(given, made.latents, made.books),
+        "codes_before": given,
+        "extra_error": (after - before) / spread if spread else 0.0,
     }
     return replace(made, codes=codes, sizes=sizes, facts=facts)

@@ -15,11 +15,12 @@ from sidrec.catalog import Catalog, read_catalog
 from sidrec.config import Config
 from sidrec.embedding import embed
 from sidrec.errors import CatalogError, ConfigError, SidrecError
+from sidrec.health import health_in
 from sidrec.progress import progress
 from sidrec.stages.collaborative import collaborative_input
 from sidrec.stages.given_codes import read_import, read_source
 from sidrec.stages.quantization import CONTROLS, quantize, seed_of_tokenizer
-from tokenizer.health import health
+from tokenizer.figure import draw_health
 from tokenizer.semantic_ids import SemanticIDs
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
         raise
     semantic_ids.save(directory / "semantic_ids.parquet")
     semantic_ids.write_index(directory / "index.json")
+    title = f"Semantic IDs of {catalog.num_items:,} items by {config.tokenizer.method}"
+    draw_health(metrics, semantic_ids.codes, directory / "health.png", title=title)
     write_json(directory / "metrics.json", metrics)
     _write_catalog(catalog, config.output / "catalog")
     stage.finish(config.to_yaml())
@@ -80,12 +83,14 @@ def stage_of(config: Config, catalog: Catalog) -> Stage:
         if table is not None:
             inputs[name] = table.sha256
     inputs |= collaborative_input(config, catalog)
-    settings = {
+    settings: dict[str, object] = {
         "embedding": config.embedding.model_dump(mode="json", exclude={"cache"}),
         "tokenizer": config.tokenizer.model_dump(
             mode="json", exclude={"seed", "source", "index", "collaborative"}
         ),
     }
+    if config.catalog.category is not None:  # else as it was before there was this setting
+        settings["category"] = config.catalog.category
     return Stage(config.output / "tokenize", "tokenize", settings, inputs, seed_of_tokenizer(config))
 
 
@@ -133,15 +138,9 @@ def _make_semantic_ids(
         "codebook_sizes": list(made.sizes),
         "best_epoch": made.best_epoch,
         "catalog": catalog.statistics(),
-        **health(made.codes, made.sizes, vectors=vectors, events=_events_of(catalog), **made.facts),
+        **health_in(catalog, made.codes, made.sizes, vectors, **made.facts),
     }
     return SemanticIDs(catalog.items["item_id"].tolist(), made.codes, made.sizes), metrics
-
-
-def _events_of(catalog: Catalog) -> np.ndarray:
-    """How often each item was had, by catalogue row."""
-    counts = catalog.interactions["item_id"].value_counts()
-    return catalog.items["item_id"].map(counts).fillna(0).to_numpy()
 
 
 def _holds(directory: Path, catalog: Catalog) -> bool:
