@@ -22,5 +22,5 @@ def test_the_examples_run(
     exec(compile("\n".join(blocks), str(PAGE), "exec"), {})
     said = capsys.readouterr().out.splitlines()
     assert 0 <= float(said[0]) < 1
-    assert "collision rate 0.000 good " in said
+    assert "collisions rate 0% good " in said
     assert (tmp_path / "tokenizer.safetensors").is_file()

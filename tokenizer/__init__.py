@@ -22,7 +22,8 @@ arrays.py            embeddings that are a finite table, files that can be read
 controls.py          semantic IDs without semantics
 foreign.py           tables of codes that others made
 health.py            what a table of semantic IDs is worth, before any model is trained on it
-structure.py         its prefix tree; explained.py: the variance it keeps; neighbours.py: whether like items are together
+structure.py         its prefix tree; explained.py: the variance that codes keep
+neighbours.py        whether items that are alike stand together
 verdicts.py          good, look or bad, and what to do; figure.py: the same as a picture
 """
 

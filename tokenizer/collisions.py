@@ -99,7 +99,8 @@ def make_unique(codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.n
        codes at least cost; those who were there stay.
 
     Items equal in latent and codes are served in the order of rows. Nearest prefixes are exact for up to
-    three levels with a first codebook of at most 256 codes; beyond, a beam search finds near ones.
+    three levels with a first codebook of at most 256 codes, and up to some ten thousand items in groups that
+    are too large; beyond, a beam search finds near ones.
 
     Args:
         codes: (N, L) integers in [0, K) of their level.
@@ -130,5 +131,8 @@ def make_unique(codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.n
 
 def mean_error(codes: np.ndarray, latents: np.ndarray, books: Sequence[np.ndarray]) -> float:
     """Give the mean over items of the squared distance between latent and code sum."""
-    sums = sum(book[codes[:, level]] for level, book in enumerate(books))
-    return float(np.square(latents - sums).sum(axis=1).mean()) if len(codes) else 0.0
+    total = 0.0
+    for rows in blocks(len(codes), 8 * latents.shape[1]):
+        sums = sum(np.asarray(book, np.float64)[codes[rows, level]] for level, book in enumerate(books))
+        total += float(np.square(latents[rows] - sums).sum())
+    return total / len(codes) if len(codes) else 0.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokenizer.collisions import CodeSpaceError
-from tokenizer.resolver import Resolver, checked_table, rows_by_value
+from tokenizer.resolver import Resolver, checked_codes, checked_table, rows_by_value
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def place_new(
         ValueError: If shapes or ranges do not fit, or a latent is not finite.
     """
     codes, latents, books = checked_table(codes, latents, codebooks)
-    taken, _, _ = checked_table(taken, np.zeros((len(taken), latents.shape[1])), books)
+    taken = checked_codes(taken, books)
     sizes = [len(book) for book in books]
     free = math.prod(sizes) - len(np.unique(taken, axis=0))
     if len(codes) > free:

@@ -7,12 +7,28 @@ are.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
-from tokenizer.prefix_search import Prefix, nearest_prefixes, squared_distances
+from tokenizer.arrays import blocks
+from tokenizer.prefix_search import (
+    BEAM_WIDTH,
+    CANDIDATES,
+    Prefix,
+    PrefixTables,
+    nearest_prefixes,
+    squared_distances,
+)
+
+EXACT_SEARCH = 10**9
+"""Distances to prefixes that are all looked at; where there would be more, few first codes are followed."""
+
+FEW = 32
+SEARCHED_TOGETHER = 4096
+"""Items whose near prefixes are listed at a time."""
 
 
 class Resolver:
@@ -29,7 +45,7 @@ class Resolver:
         """Take n items with codes and latents, and the (N, L) codes of residents, if there are any."""
         self.given = codes
         self.codes = codes.copy()
-        self.latents = latents
+        self._latents = latents
         self.books = books
         self.groups: dict[Prefix, np.ndarray] = {
             tuple(codes[rows[0], :-1].tolist()): rows for rows in rows_by_value(codes[:, :-1])
@@ -42,6 +58,7 @@ class Resolver:
         self.free_slots = {prefix: num_slots - len(last) for prefix, last in self.residents.items()}
         for prefix, rows in self.groups.items():
             self.free_slots[prefix] = max(0, self.free_slots.get(prefix, num_slots) - len(rows))
+        self.tables = PrefixTables(books[:-1])
         self.first_choices: dict[bytes, list[tuple[float, Prefix]]] = {}
 
     def resolve(self) -> None:
@@ -57,12 +74,19 @@ class Resolver:
                 overfull.append((prefix, rows))
             elif len(np.union1d(last, resident)) < len(rows) + len(resident):
                 self.assign_within(prefix, rows, price=None)
+        if not overfull:
+            return
         # Only now is it known which codes the other groups leave free, and so what spilling costs.
+        self.find_choices(np.concatenate([rows for _, rows in overfull]))
         spilled = [
             self.assign_within(prefix, rows, price=self.spill_price(rows)) for prefix, rows in overfull
         ]
         if spilled:
             self.place(np.sort(np.concatenate(spilled)))
+
+    def latents(self, rows: np.ndarray) -> np.ndarray:
+        """Give (n, d) float64 latents of rows, in which equal numbers have equal bytes: no -0.0."""
+        return self._latents[rows].astype(np.float64) + 0.0
 
     def assign_within(self, prefix: Prefix, rows: np.ndarray, *, price: np.ndarray | None) -> np.ndarray:
         """Share out the last codes in one group; gives the rows that must leave, none without a `price`."""
@@ -79,10 +103,23 @@ class Resolver:
         costs = self.last_costs(prefix, rows, slots)  # (n, S)
         moves = own[:, None] != slots[None, :]
         taken = cheapest(costs if price is None else costs - price[contested][:, None], moves)
-        taken = in_row_order(taken, costs, own, slots, self.latents[rows])
+        taken = in_row_order(taken, costs, own, slots, self.latents(rows))
         stays = taken >= 0
         self.codes[rows[stays], -1] = slots[taken[stays]]
         return rows[~stays]
+
+    def find_choices(self, rows: np.ndarray) -> None:
+        """Find the near prefixes with a free slot for every distinct latent of the rows, all at once."""
+        distinct = np.unique(self.latents(rows), axis=0)
+        full = {prefix for prefix, slots in self.free_slots.items() if slots == 0}
+        exact = len(distinct) * math.prod(len(book) for book in self.books[:2]) <= EXACT_SEARCH
+        for start in range(0, len(distinct), SEARCHED_TOGETHER):
+            latents = distinct[start : start + SEARCHED_TOGETHER]
+            found = self.tables.nearest(latents, width=BEAM_WIDTH if exact else FEW, wanted=CANDIDATES)
+            for latent, distances, prefixes in zip(latents, *(each.tolist() for each in found), strict=True):
+                near = zip(distances, map(tuple, prefixes), strict=True)
+                choices = [(distance, prefix) for distance, prefix in near if prefix not in full]
+                self.first_choices[latent.tobytes()] = choices or self.nearest_free(latent)
 
     def nearest_free(self, latent: np.ndarray) -> list[tuple[float, Prefix]]:
         """Give near prefixes with a free slot, nearest first; a prefix that no item has is free."""
@@ -92,23 +129,19 @@ class Resolver:
 
     def spill_price(self, rows: np.ndarray) -> np.ndarray:
         """Give (n,) the cost of moving each row alone to a free slot at its nearest prefix with one."""
-        free_codes: dict[Prefix, np.ndarray] = {}
-        distinct, inverse = np.unique(self.latents[rows], axis=0, return_inverse=True)
-        prices = np.empty(len(distinct))
-        for index, latent in enumerate(distinct):
-            choices = self.first_choices[latent.tobytes()] = self.nearest_free(latent)
-            prefix = choices[0][1]
-            if prefix not in free_codes:
-                free_codes[prefix] = self.free_codes(prefix)
-            left = latent - self.prefix_sum(prefix)
-            prices[index] = np.square(left - self.books[-1][free_codes[prefix]]).sum(axis=1).min()
-        return prices[inverse.reshape(-1)]
+        there: dict[Prefix, list[int]] = defaultdict(list)
+        for place, row in enumerate(rows.tolist()):
+            there[self.first_choices[self.latents(row).tobytes()][0][1]].append(place)
+        prices = np.empty(len(rows))
+        for prefix, places in there.items():
+            prices[places] = self.last_costs(prefix, rows[places], self.free_codes(prefix)).min(axis=1)
+        return prices
 
     def place(self, rows: np.ndarray) -> None:
         """Move rows to prefixes with free slots, the nearest pair of item and prefix first."""
         # Rows of equal latents stand in one queue: they share the search, and the first row goes first.
-        queues = [rows[members].tolist()[::-1] for members in rows_by_value(self.latents[rows])]
-        choices = [self.first_choices[self.latents[queue[-1]].tobytes()][::-1] for queue in queues]
+        queues = [rows[members].tolist()[::-1] for members in rows_by_value(self.latents(rows))]
+        choices = [self.first_choices[self.latents(queue[-1]).tobytes()][::-1] for queue in queues]
         heap = [(choices[i][-1][0], queue[-1], i) for i, queue in enumerate(queues)]
         heapq.heapify(heap)
         newcomers: dict[Prefix, list[int]] = defaultdict(list)
@@ -122,7 +155,7 @@ class Resolver:
             else:
                 while choices[i] and self.free_slots.get(choices[i][-1][1], num_slots) == 0:
                     choices[i].pop()
-                choices[i] = choices[i] or self.nearest_free(self.latents[row])[::-1]
+                choices[i] = choices[i] or self.nearest_free(self.latents(row))[::-1]
             if queues[i]:
                 heapq.heappush(heap, (choices[i][-1][0], queues[i][-1], i))
         for prefix, arrived in newcomers.items():
@@ -133,7 +166,7 @@ class Resolver:
         slots = self.free_codes(prefix)
         costs = self.last_costs(prefix, rows, slots)
         taken = cheapest(costs, np.zeros(costs.shape, dtype=bool))
-        taken = in_row_order(taken, costs, np.full(len(rows), -1), slots, self.latents[rows])
+        taken = in_row_order(taken, costs, np.full(len(rows), -1), slots, self.latents(rows))
         self.codes[rows, :-1] = prefix
         self.codes[rows, -1] = slots[taken]
 
@@ -149,11 +182,11 @@ class Resolver:
     def prefix_sum(self, prefix: Prefix) -> np.ndarray:
         """Sum the code vectors of a prefix, (d,)."""
         vectors = [book[code] for book, code in zip(self.books[:-1], prefix, strict=True)]
-        return np.sum(vectors, axis=0) if vectors else np.zeros(self.latents.shape[1])
+        return np.sum(vectors, axis=0) if vectors else np.zeros(self._latents.shape[1])
 
     def last_costs(self, prefix: Prefix, rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Give (n, S) squared distances between residuals and the code vectors of last codes."""
-        residuals = self.latents[rows] - self.prefix_sum(prefix)
+        residuals = self.latents(rows) - self.prefix_sum(prefix)
         return squared_distances(residuals, self.books[-1][slots])
 
 
@@ -185,6 +218,8 @@ def in_row_order(
 ) -> np.ndarray:
     """Hand what equal items got to them in the order of rows: staying first, then by cost, then leaving."""
     taken = taken.copy()
+    if len(np.unique(latents[:, 0])) == len(latents):  # no two are equal: what nearly all groups are like
+        return taken
     for rows in rows_by_value(np.column_stack([latents, own])):
         if len(rows) == 1:
             continue
@@ -209,16 +244,15 @@ def rows_by_value(values: np.ndarray) -> list[np.ndarray]:
 def checked_table(
     codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Give the arrays as int64 and float64, or say what does not fit."""
-    codes = np.asarray(codes)
-    latents = np.asarray(latents, dtype=np.float64) + 0.0  # -0.0 becomes 0.0: equal numbers have equal bytes
+    """Give codes as int64, latents as floats and codebooks as float64, or say what does not fit.
+
+    Latents that are floats stay what they are: a million of them are not copied.
+    """
     books = [np.asarray(book, dtype=np.float64) for book in codebooks]
-    if codes.ndim != 2 or codes.shape[1] != len(books) or not books:
-        raise ValueError(
-            f"Codes need one column for each of the {len(books)} codebooks, got shape {codes.shape}."
-        )
-    if not np.issubdtype(codes.dtype, np.integer):
-        raise ValueError(f"Codes are integers, got {codes.dtype}.")
+    codes = checked_codes(codes, books)
+    latents = np.asarray(latents)
+    if latents.dtype.kind != "f":
+        latents = latents.astype(np.float64)
     if latents.ndim != 2 or len(latents) != len(codes):
         raise ValueError(
             f"Each of the {len(codes)} items needs one latent, got latents of shape {latents.shape}."
@@ -228,9 +262,23 @@ def checked_table(
         raise ValueError(
             f"Codebooks need vectors of the latents' width {latents.shape[1]}, got shapes {shapes}."
         )
-    if not np.isfinite(latents).all():
-        row = int(np.argmin(np.isfinite(latents).all(axis=1)))
-        raise ValueError(f"The latent in row {row} holds a NaN or an infinity.")
+    for rows in blocks(len(latents), max(1, latents.shape[1])):
+        finite = np.isfinite(latents[rows]).all(axis=1)
+        if not finite.all():
+            row = rows.start + int(np.argmin(finite))
+            raise ValueError(f"The latent in row {row} holds a NaN or an infinity.")
+    return codes, latents, books
+
+
+def checked_codes(codes: np.ndarray, books: Sequence[np.ndarray]) -> np.ndarray:
+    """Give (N, L) codes as int64, or say what does not fit."""
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or codes.shape[1] != len(books) or not books:
+        raise ValueError(
+            f"Codes need one column for each of the {len(books)} codebooks, got shape {codes.shape}."
+        )
+    if not np.issubdtype(codes.dtype, np.integer):
+        raise ValueError(f"Codes are integers, got {codes.dtype}.")
     if ((codes < 0) | (codes >= np.array([len(book) for book in books]))).any():
         raise ValueError("A code lies outside its codebook.")
-    return codes.astype(np.int64), latents, books
+    return codes.astype(np.int64)
