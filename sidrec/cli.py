@@ -7,7 +7,6 @@ import logging
 import os
 import shlex
 import sys
-import textwrap
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sidrec.printing import (
+    print_comparison,
+    print_generations,
+    print_health,
+    print_results,
+    print_states,
+    print_table,
+)
+
 if TYPE_CHECKING:
-    from sidrec.comparison import Comparison
     from sidrec.config import Config
-    from sidrec.health import Assessment
-    from sidrec.inspection import GenerationState
 
 app = typer.Typer(
     add_completion=False,
@@ -103,7 +108,7 @@ def sweep(
     failures = run_all(cells, stages=_listed(stages) or (), jobs=jobs)
     found = compare_groups(cells, failures)
     if found is not None:
-        _print_comparison(found)
+        print_comparison(found)
     print(f"\nA row per run and model: {write_csv(cells)}")
     if failures:
         told = "; ".join(f"{each.cell} in {each.command}: {each.reason}" for each in failures)
@@ -166,7 +171,7 @@ def recommend(
         print(json.dumps([vars(each) for each in found], ensure_ascii=False, indent=1))
         return
     rows = [[str(each.rank), each.item_id, each.title, f"{each.score:.3f}"] for each in found]
-    _print_table(["rank", "item id", "title", "score"], rows)
+    print_table(["rank", "item id", "title", "score"], rows)
 
 
 @app.command()
@@ -207,24 +212,10 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(None if found is None else found.as_json(), indent=1, allow_nan=False))
         return
-    rows = [
-        [
-            state.stage,
-            state.state,
-            "" if state.seconds is None else f"{state.seconds:.0f} s",
-            _hashes(state.inputs),
-        ]
-        for state in states
-    ]
-    if rows:
-        _print_table(["stage", "state", "took", "made from (sha256)"], rows)
-        typer.echo()
-    if generations:
-        header = ["generation", "items", "added", "retired", "made at", "made from (sha256)"]
-        _print_table(header, [_generation_row(each) for each in generations])
-        typer.echo()
+    print_states(states)
+    print_generations(generations)
     if found is not None:
-        _print_health(found)
+        print_health(found)
     problems = [problem for state in states for problem in state.problems]
     problems += [problem for state in generations for problem in state.problems]
     if problems:
@@ -274,7 +265,7 @@ def compare(
     if as_markdown:
         print(table.markdown(found))
         return
-    _print_comparison(found)
+    print_comparison(found)
 
 
 def main() -> None:
@@ -303,22 +294,7 @@ def _stage(module: str, function: str, settings: list[str] | None, *, table: boo
     if table:
         from sidrec.stages.pipeline import results
 
-        found = results(config.output)
-        if not found:
-            return
-        rows = [
-            [
-                row.model,
-                _interval(row.hit_rate),
-                _interval(row.ndcg),
-                str(row.invalid),
-                str(row.duplicates),
-                "-" if row.coverage is None else f"{row.coverage:.3f}",
-            ]
-            for row in found
-        ]
-        k = found[0].k
-        _print_table(["model", f"HR@{k}", f"NDCG@{k}", "invalid", "duplicate", f"coverage@{k}"], rows)
+        print_results(results(config.output))
 
 
 def _show_progress() -> None:
@@ -351,55 +327,6 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
         return None if text is None else tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"{option} {text!r}: expected whole numbers with commas, such as 1,2,3.") from None
-
-
-def _interval(value: tuple[float, float, float]) -> str:
-    return "{:.4f} [{:.4f}, {:.4f}]".format(*value)
-
-
-def _generation_row(state: GenerationState) -> list[str]:
-    counts = [f"{count:,}" for count in (state.items, state.added, state.retired)]
-    return [str(state.number), *counts, state.made_at, _hashes(state.inputs)]
-
-
-def _hashes(inputs: dict[str, str]) -> str:
-    return ", ".join(f"{name} {sha[:8]}" for name, sha in inputs.items())
-
-
-def _print_comparison(found: Comparison) -> None:
-    from sidrec.comparison import table
-
-    for each in table.tables(found):
-        if each.title:
-            print(each.title)
-        _print_table(each.header, each.rows)
-        print()
-    print("\n".join(textwrap.fill(note, 100) for note in table.notes(found)))
-
-
-def _print_health(found: Assessment) -> None:
-    """Print the verdicts in 100 columns, then what to do about those that are not good."""
-    from tokenizer.verdicts import CAVEAT
-
-    verdicts = found.verdicts()
-    rows = []
-    for each in verdicts:
-        first, *more = textwrap.wrap(each.value, 70)
-        rows += [[each.figure, first, each.verdict], *(["", line, ""] for line in more)]
-    print(found.summary())
-    _print_table(["semantic IDs", "figure", "verdict"], rows)
-    for each in verdicts:
-        if each.advice:
-            told = f"{each.figure} ({each.verdict}): {each.advice}"
-            print(textwrap.fill(told, 100, subsequent_indent="  "))
-    print(CAVEAT)
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print aligned plain text: readable on a terminal, and the same in a file."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, ["-" * width for width in widths], *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _quiet_libraries() -> None:

@@ -21,6 +21,7 @@ REPO = Path(__file__).parents[1]
 FLOORS = """
     __main__
     cli
+    printing
     sweep
     comparison
     stages.pipeline

@@ -1,0 +1,106 @@
+"""What the command line prints: plain text in columns, readable on a terminal and the same in a file."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sidrec.comparison import Comparison
+    from sidrec.health import Assessment
+    from sidrec.inspection import GenerationState, StageState
+    from sidrec.stages.pipeline import ResultRow
+
+
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Print aligned plain text: readable on a terminal, and the same in a file."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, ["-" * width for width in widths], *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_results(found: Sequence[ResultRow]) -> None:
+    """Print the result table of a run; nothing where there is none."""
+    if not found:
+        return
+    rows = [
+        [
+            row.model,
+            _interval(row.hit_rate),
+            _interval(row.ndcg),
+            str(row.invalid),
+            str(row.duplicates),
+            "-" if row.coverage is None else f"{row.coverage:.3f}",
+        ]
+        for row in found
+    ]
+    k = found[0].k
+    print_table(["model", f"HR@{k}", f"NDCG@{k}", "invalid", "duplicate", f"coverage@{k}"], rows)
+
+
+def print_states(states: Sequence[StageState]) -> None:
+    """Print a row per stage of a run; nothing where there is none."""
+    if not states:
+        return
+    rows = [
+        [
+            state.stage,
+            state.state,
+            "" if state.seconds is None else f"{state.seconds:.0f} s",
+            _hashes(state.inputs),
+        ]
+        for state in states
+    ]
+    print_table(["stage", "state", "took", "made from (sha256)"], rows)
+    print()
+
+
+def print_generations(generations: Sequence[GenerationState]) -> None:
+    """Print a row per generation of a run's items; nothing where none was added."""
+    if not generations:
+        return
+    rows = []
+    for state in generations:
+        counts = [f"{count:,}" for count in (state.items, state.added, state.retired)]
+        rows.append([str(state.number), *counts, state.made_at, _hashes(state.inputs)])
+    print_table(["generation", "items", "added", "retired", "made at", "made from (sha256)"], rows)
+    print()
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print the tables of a comparison, and the notes that belong to them."""
+    from sidrec.comparison import table
+
+    for each in table.tables(found):
+        if each.title:
+            print(each.title)
+        print_table(each.header, each.rows)
+        print()
+    print("\n".join(textwrap.fill(note, 100) for note in table.notes(found)))
+
+
+def print_health(found: Assessment) -> None:
+    """Print the verdicts in 100 columns, then what to do about those that are not good."""
+    from tokenizer.verdicts import CAVEAT
+
+    verdicts = found.verdicts()
+    rows = []
+    for each in verdicts:
+        first, *more = textwrap.wrap(each.value, 70)
+        rows += [[each.figure, first, each.verdict], *(["", line, ""] for line in more)]
+    print(found.summary())
+    print_table(["semantic IDs", "figure", "verdict"], rows)
+    for each in verdicts:
+        if each.advice:
+            told = f"{each.figure} ({each.verdict}): {each.advice}"
+            print(textwrap.fill(told, 100, subsequent_indent="  "))
+    print(CAVEAT)
+
+
+def _interval(value: tuple[float, float, float]) -> str:
+    return "{:.4f} [{:.4f}, {:.4f}]".format(*value)
+
+
+def _hashes(inputs: dict[str, str]) -> str:
+    return ", ".join(f"{name} {sha[:8]}" for name, sha in inputs.items())
