@@ -125,14 +125,26 @@ def make_unique(codes: np.ndarray, latents: np.ndarray, codebooks: Sequence[np.n
         codes=after,
         moved=(after != codes).any(axis=1),
         collision_rate_before=collision_rate(codes),
-        extra_error=mean_error(after, latents, books) - mean_error(codes, latents, books),
+        extra_error=extra_error(codes, after, latents, books),
     )
 
 
-def mean_error(codes: np.ndarray, latents: np.ndarray, books: Sequence[np.ndarray]) -> float:
-    """Give the mean over items of the squared distance between latent and code sum."""
+def extra_error(
+    before: np.ndarray, after: np.ndarray, latents: np.ndarray, books: Sequence[np.ndarray]
+) -> float:
+    """Give the squared distance between latent and code sum, mean over items: after less before.
+
+    Args:
+        before: (N, L) integers.
+        after: (N, L), the same or others.
+        latents: (N, d).
+        books: Per level (K, d).
+    """
+    moved = np.flatnonzero((before != after).any(axis=1))
     total = 0.0
-    for rows in blocks(len(codes), 8 * latents.shape[1]):
-        sums = sum(np.asarray(book, np.float64)[codes[rows, level]] for level, book in enumerate(books))
-        total += float(np.square(latents[rows] - sums).sum())
-    return total / len(codes) if len(codes) else 0.0
+    for rows in blocks(len(moved), max(1, 8 * latents.shape[1])):
+        own = moved[rows]
+        for codes, sign in ((after, 1), (before, -1)):
+            sums = sum(np.asarray(book, np.float64)[codes[own, level]] for level, book in enumerate(books))
+            total += sign * float(np.square(latents[own] - sums).sum())
+    return total / max(1, len(before))

@@ -100,10 +100,11 @@ class Resolver:
         slots = np.nonzero((counts != 1) & ~resident)[0]  # (S,) free and contested codes
         if not len(slots):
             return rows
-        costs = self.last_costs(prefix, rows, slots)  # (n, S)
+        latents = self.latents(rows)
+        costs = self.last_costs(prefix, latents, slots)  # (n, S)
         moves = own[:, None] != slots[None, :]
         taken = cheapest(costs if price is None else costs - price[contested][:, None], moves)
-        taken = in_row_order(taken, costs, own, slots, self.latents(rows))
+        taken = in_row_order(taken, costs, own, slots, latents)
         stays = taken >= 0
         self.codes[rows[stays], -1] = slots[taken[stays]]
         return rows[~stays]
@@ -134,7 +135,8 @@ class Resolver:
             there[self.first_choices[self.latents(row).tobytes()][0][1]].append(place)
         prices = np.empty(len(rows))
         for prefix, places in there.items():
-            prices[places] = self.last_costs(prefix, rows[places], self.free_codes(prefix)).min(axis=1)
+            latents = self.latents(rows[places])
+            prices[places] = self.last_costs(prefix, latents, self.free_codes(prefix)).min(axis=1)
         return prices
 
     def place(self, rows: np.ndarray) -> None:
@@ -164,9 +166,10 @@ class Resolver:
     def settle(self, prefix: Prefix, rows: np.ndarray) -> None:
         """Give newcomers the free last codes of a group at least cost."""
         slots = self.free_codes(prefix)
-        costs = self.last_costs(prefix, rows, slots)
+        latents = self.latents(rows)
+        costs = self.last_costs(prefix, latents, slots)
         taken = cheapest(costs, np.zeros(costs.shape, dtype=bool))
-        taken = in_row_order(taken, costs, np.full(len(rows), -1), slots, self.latents(rows))
+        taken = in_row_order(taken, costs, np.full(len(rows), -1), slots, latents)
         self.codes[rows, :-1] = prefix
         self.codes[rows, -1] = slots[taken]
 
@@ -184,10 +187,9 @@ class Resolver:
         vectors = [book[code] for book, code in zip(self.books[:-1], prefix, strict=True)]
         return np.sum(vectors, axis=0) if vectors else np.zeros(self._latents.shape[1])
 
-    def last_costs(self, prefix: Prefix, rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    def last_costs(self, prefix: Prefix, latents: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Give (n, S) squared distances between residuals and the code vectors of last codes."""
-        residuals = self.latents(rows) - self.prefix_sum(prefix)
-        return squared_distances(residuals, self.books[-1][slots])
+        return squared_distances(latents - self.prefix_sum(prefix), self.books[-1][slots])
 
 
 def cheapest(costs: np.ndarray, moves: np.ndarray) -> np.ndarray:

@@ -182,7 +182,7 @@ def _reconstruction(vectors: np.ndarray, decode: Callable[[slice], np.ndarray]) 
 
 def _resolved(made: Quantization, how: str) -> Quantization:
     """Resolve collisions, or leave them."""
-    from tokenizer.collisions import add_level, collision_rate, make_unique, mean_error
+    from tokenizer.collisions import add_level, collision_rate, extra_error, make_unique
     from tokenizer.sinkhorn import part_by_sinkhorn
 
     assert made.latents is not None
@@ -196,11 +196,10 @@ def _resolved(made: Quantization, how: str) -> Quantization:
     elif how == "extra_level" and collision_rate(given) > 0:
         codes = add_level(given)
         sizes = (*sizes, int(codes[:, -1].max()) + 1)
-    before, after = (mean_error(each, made.latents, made.books) for each in (given, compared))
     spread = float(made.latents.var(axis=0, dtype=np.float64).sum())
     facts = {
         **made.facts,
         "codes_before": given,
-        "extra_error": (after - before) / spread if spread else 0.0,
+        "extra_error": extra_error(given, compared, made.latents, made.books) / spread if spread else 0.0,
     }
     return replace(made, codes=codes, sizes=sizes, facts=facts)
