@@ -14,6 +14,6 @@ sweep() {
 
 sweep --grid tokenizer.method=rqvae,rqkmeans,balanced_rqkmeans,rqkmeans_plus,opq,letter,hybrid,shuffled,random
 if [ -d "data/$name/indexes" ]; then
-  sweep tokenizer.method=import --grid "tokenizer.index=$(ls "data/$name"/indexes/* | paste -sd,)"
+  sweep tokenizer.method=import --grid "tokenizer.index=$(ls "data/$name"/indexes/*/* | paste -sd,)"
 fi
 .venv/bin/python scripts/write_tokenizers.py "$name" "$runs"

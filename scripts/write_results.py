@@ -61,14 +61,17 @@ def main() -> None:
     comparison = compare(arguments, names=order, slices=tuple(KINDS), samples=5000)
     parts = [main_table(comparison, found, options.sweep), controls_table(found)]
     parts += [*map_slices(comparison), lists_table(found)]
-    text = "\n\n".join(parts)
-    begin, end = f"<!-- {options.section}: tables -->", f"<!-- {options.section}: end of tables -->"
-    document = DOCS.read_text(encoding="utf-8")
-    head, _, rest = document.partition(begin)
+    write_section(DOCS, options.section, "\n\n".join(parts))
+
+
+def write_section(path: Path, section: str, text: str) -> None:
+    """Put text between the marks of a section."""
+    begin, end = f"<!-- {section}: tables -->", f"<!-- {section}: end of tables -->"
+    head, _, rest = path.read_text(encoding="utf-8").partition(begin)
     _, _, tail = rest.partition(end)
     if not tail:
-        sys.exit(f"{DOCS} has no {begin} followed by {end}.")
-    DOCS.write_text(f"{head}{begin}\n\n{text}\n\n{end}{tail}", encoding="utf-8")
+        sys.exit(f"{path} has no {begin} followed by {end}.")
+    path.write_text(f"{head}{begin}\n\n{text}\n\n{end}{tail}", encoding="utf-8")
 
 
 def seeds(group: Path, place: str) -> list[Path]:

@@ -35,7 +35,7 @@ from sidrec.stages.run import load_run
 logger = logging.getLogger(__name__)
 MAX_AXES = 4
 PLANS: dict[str, Callable[[Config], list[Stage]]] = {
-    "tokenize": lambda config: [tokenization.stage_of(config, read_catalog(config.catalog))],
+    "tokenize": lambda config: tokenization.stages_of(config, read_catalog(config.catalog)),
     "baselines": lambda config: baselines.stages_of(config, load_run(config)),
     "sft": lambda config: [sft.stage_of(config, load_run(config))],
     "rl": lambda config: [rl.stage_of(config, load_run(config))],
@@ -220,7 +220,7 @@ def _wave(command: str, cells: Sequence[Cell], jobs: int, runner: Runner) -> lis
         except SidrecError as error:
             failures.append(Failure(cell.name, command, str(error)))
             continue
-        (second if missing and missing <= claimed else first).append(cell)
+        (second if missing & claimed else first).append(cell)
         claimed |= missing
     failures += _run_all(command, first, jobs, runner)
     for cell in second:

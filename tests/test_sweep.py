@@ -129,6 +129,16 @@ def test_only_the_stages_asked_for_run_and_in_their_order(tmp_path: Path) -> Non
     assert not (cells[0].config.output / "rl").exists()
 
 
+def test_tokenizers_that_read_sasrec_share_one(tmp_path: Path) -> None:
+    grid = ["tokenizer.method=letter,hybrid,rqkmeans"]
+    cells = plan(toy.write(tmp_path, **CHEAP), [], seeds=[0], grid=grid, output=None)
+    assert sweep(cells, stages=["tokenize"], runner=Here()) == []
+    weights = "sequential/sasrec/model.safetensors"
+    letter, hybrid, rqkmeans = cells
+    assert file_number(letter, weights) == file_number(hybrid, weights)
+    assert not (rqkmeans.config.output / "sequential").exists()
+
+
 @pytest.mark.parametrize("stages", [["tokenise"], []])
 def test_stages_that_there_are_none_of_are_refused(tmp_path: Path, stages: list[str]) -> None:
     cells = plan(toy.write(tmp_path), [], seeds=[0], grid=[], output=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sidrec.artifacts import sha256_of_file
+from sidrec.artifacts import Stage, sha256_of_file
 from sidrec.catalog import Catalog, split_catalog
 from sidrec.config import Config
 from sidrec.embedding import vectors_of_file
@@ -39,8 +39,15 @@ def collaborative_input(config: Config, catalog: Catalog) -> dict[str, str]:
     """Return the hash of what these vectors are made from, if the method reads any."""
     if config.tokenizer.method not in COLLABORATIVE:
         return {}
-    if config.tokenizer.collaborative != SASREC:
-        path = Path(config.tokenizer.collaborative)
-        return {"collaborative": sha256_of_file(path)} if path.is_file() else {}
-    split = split_catalog(catalog, config.split)
-    return {"collaborative": fit_stage(config, catalog, split, SASREC).fingerprint}
+    if config.tokenizer.collaborative == SASREC:
+        (stage,) = collaborative_stages(config, catalog)
+        return {"collaborative": stage.fingerprint}
+    path = Path(config.tokenizer.collaborative)
+    return {"collaborative": sha256_of_file(path)} if path.is_file() else {}
+
+
+def collaborative_stages(config: Config, catalog: Catalog) -> list[Stage]:
+    """Return the training that the vectors come from, if they come from one."""
+    if config.tokenizer.method not in COLLABORATIVE or config.tokenizer.collaborative != SASREC:
+        return []
+    return [fit_stage(config, catalog, split_catalog(catalog, config.split), SASREC)]

@@ -17,7 +17,7 @@ from sidrec.embedding import embed
 from sidrec.errors import CatalogError, ConfigError, SidrecError
 from sidrec.health import health_in
 from sidrec.progress import progress
-from sidrec.stages.collaborative import collaborative_input
+from sidrec.stages.collaborative import collaborative_input, collaborative_stages
 from sidrec.stages.given_codes import read_import, read_source
 from sidrec.stages.quantization import CONTROLS, quantize, seed_of_tokenizer
 from tokenizer.figure import draw_health
@@ -92,6 +92,11 @@ def stage_of(config: Config, catalog: Catalog) -> Stage:
     if config.catalog.category is not None:  # else as it was before there was this setting
         settings["category"] = config.catalog.category
     return Stage(config.output / "tokenize", "tokenize", settings, inputs, seed_of_tokenizer(config))
+
+
+def stages_of(config: Config, catalog: Catalog) -> list[Stage]:
+    """Return all that this stage makes, and what it trains for that, in the order in which it is made."""
+    return [*collaborative_stages(config, catalog), stage_of(config, catalog)]
 
 
 def _check_output(output: Path) -> None:
