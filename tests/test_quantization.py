@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import toy
 from conftest import Ended
 
@@ -123,6 +124,15 @@ def test_collaborative_vectors_that_do_not_fit_are_refused(
     assert ended.status == 2
     assert re.search(message, ended.err)
     assert not list((tmp_path / "run").glob("tokenize*"))
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path, command: Command) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    ended = command("tokenize", toy.write(tmp_path), "tokenizer.device=cuda")
+    assert ended.status == 2
+    assert "tokenizer.device=cuda: PyTorch finds no GPU here" in ended.err
+    assert not (tmp_path / "run" / "tokenize").exists()
 
 
 def test_sinkhorn_parts_what_it_can_and_says_what_is_left(tmp_path: Path) -> None:

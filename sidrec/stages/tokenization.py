@@ -43,6 +43,7 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
     _check_output(config.output)
     catalog = read_catalog(config.catalog) if catalog is None else catalog
     _check_code_space(config, catalog.num_items)
+    _check_device(config)
     stage = stage_of(config, catalog)
     logger.info("%s", catalog.describe())
     if stage.is_done():
@@ -116,6 +117,15 @@ def _check_code_space(config: Config, num_items: int) -> None:
             f"tokenizer.codebook_sizes: {list(sizes)} names {space:,} items at most, but the catalogue has "
             f"{num_items:,}. Raise a size or add a level."
         )
+
+
+def _check_device(config: Config) -> None:
+    if config.tokenizer.device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError("tokenizer.device=cuda: PyTorch finds no GPU here. Leave it out, or set it to cpu.")
 
 
 def _embed(config: Config, catalog: Catalog, directory: Path) -> np.ndarray:
