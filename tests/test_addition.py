@@ -269,7 +269,9 @@ def test_what_cannot_be_retired_is_named(trained: Path, retire: list[str], messa
 # Ways of tokenizing
 
 
-@pytest.mark.parametrize("method", ["rqkmeans", "balanced_rqkmeans", "opq"])
+@pytest.mark.parametrize(
+    "method", ["rqkmeans", "balanced_rqkmeans", "rqkmeans_plus", "opq", "letter", "hybrid"]
+)
 def test_items_are_added_to_a_run_of_any_method(tmp_path: Path, method: str) -> None:
     output = tokenized(tmp_path, f"tokenizer.method={method}")
     made = sidrec.add_items(output, like(new=4, newer=9))
