@@ -178,8 +178,9 @@ def test_the_one_item_that_must_leave_is_the_cheapest_choice_of_all(seed):
 @pytest.mark.parametrize(("beam_width", "candidates"), [(256, 32), (2, 1), (1, 1)])
 def test_equal_items_fill_prefixes_from_near_to_far(monkeypatch, beam_width, candidates):
     """With three prefix levels and a narrow beam the search must grow until it has seen all."""
-    monkeypatch.setattr("tokenizer.prefix_search.BEAM_WIDTH", beam_width)
-    monkeypatch.setattr("tokenizer.prefix_search.CANDIDATES", candidates)
+    for module in ("prefix_search", "resolver"):
+        monkeypatch.setattr(f"tokenizer.{module}.BEAM_WIDTH", beam_width)
+        monkeypatch.setattr(f"tokenizer.{module}.CANDIDATES", candidates)
     rng = np.random.default_rng(0)
     books = [rng.normal(size=(3, 2)) for _ in range(3)] + [np.zeros((2, 2))]
     latents = np.tile(rng.normal(size=(1, 2)), (54, 1))
