@@ -26,7 +26,7 @@ from tokenizer.prefix_search import (
 EXACT_SEARCH = 10**9
 """Distances to prefixes that are all looked at; where there would be more, few first codes are followed."""
 
-FEW = 32
+FEW = 16
 SEARCHED_TOGETHER = 4096
 """Items whose near prefixes are listed at a time."""
 
@@ -116,7 +116,9 @@ class Resolver:
         exact = len(distinct) * math.prod(len(book) for book in self.books[:2]) <= EXACT_SEARCH
         for start in range(0, len(distinct), SEARCHED_TOGETHER):
             latents = distinct[start : start + SEARCHED_TOGETHER]
-            found = self.tables.nearest(latents, width=BEAM_WIDTH if exact else FEW, wanted=CANDIDATES)
+            found = self.tables.nearest(
+                latents, width=BEAM_WIDTH if exact else FEW, wanted=CANDIDATES if exact else FEW
+            )
             for latent, distances, prefixes in zip(latents, *(each.tolist() for each in found), strict=True):
                 near = zip(distances, map(tuple, prefixes), strict=True)
                 choices = [(distance, prefix) for distance, prefix in near if prefix not in full]
