@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from sidrec.sections import Section
-from tokenizer.settings import CodebookUpdate, Gradient, ReconstructionLoss, Standardizing
+from tokenizer.settings import CodebookUpdate, Gradient, ReconstructionLoss, Schedule, Standardizing
 
 Quantizer = Literal["rqvae", "rqkmeans", "balanced_rqkmeans", "rqkmeans_plus", "opq"]
 """What makes codes of vectors alone."""
@@ -102,6 +102,9 @@ class TokenizerConfig(Section):
     )
     batch_size: int = Field(1024, ge=1, description="Items per step.")
     learning_rate: float = Field(1e-3, gt=0, description="Of AdamW.")
+    schedule: Schedule = Field(
+        "constant", description="Of the learning rate: constant; cosine: falls to 0 in half a wave."
+    )
     weight_decay: float = Field(1e-4, ge=0, description="Of AdamW.")
     commitment_weight: float = Field(
         0.25, ge=0, description="Pull of latents towards their code (VQ-VAE: 0.25)."

@@ -39,6 +39,7 @@ def vectors(num_items: int = 120, width: int = 8) -> np.ndarray:
         {"standardization": "none"},
         {"hidden_dims": (16, 12, 8)},
         {"commitment_weight": 1.0},
+        {"schedule": "cosine"},
     ],
     ids=str,
 )
@@ -68,6 +69,7 @@ def test_a_model_with_further_state_comes_back_exactly(settings, tmp_path) -> No
         ({"reconstruction_loss": "l2"}, 'reconstruction_loss is "l2", expected one of mse, l1, cosine'),
         ({"standardization": "zca"}, 'standardization is "zca", expected one of scale, dimension, whiten'),
         ({"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\), got 1.0"),
+        ({"schedule": "linear"}, 'schedule is "linear", expected one of constant, cosine'),
         ({"max_steps": 0}, "max_steps must be 1 or more, got 0"),
     ],
 )
@@ -79,6 +81,16 @@ def test_choices_that_do_not_exist_are_refused(setting, message) -> None:
 def test_training_stops_after_the_pass_in_which_the_steps_run_out() -> None:
     """120 items in batches of 32 are 4 steps a pass; the 9th step begins the third pass, the last."""
     assert len(fit_rqvae(vectors(), changed(max_steps=9)).history) == 3
+
+
+def test_a_cosine_schedule_lets_the_training_come_to_rest() -> None:
+    """All rows in one batch, so that losses change by learning alone; the last rate is 1/650 of the first."""
+    moved = {}
+    for schedule in ("constant", "cosine"):
+        settings = changed(schedule=schedule, epochs=40, batch_size=120)
+        losses = [entry["loss"] for entry in fit_rqvae(vectors(), settings).history]
+        moved[schedule] = abs(losses[-1] - losses[-2])
+    assert moved["cosine"] < 0.1 * moved["constant"]
 
 
 # The gradient past the codes

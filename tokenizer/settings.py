@@ -9,12 +9,14 @@ Standardizing = Literal["scale", "dimension", "whiten", "none"]
 Gradient = Literal["straight_through", "rotation"]
 CodebookUpdate = Literal["loss", "ema"]
 ReconstructionLoss = Literal["mse", "l1", "cosine"]
+Schedule = Literal["constant", "cosine"]
 
 CHOICES = {
     "standardization": get_args(Standardizing),
     "gradient": get_args(Gradient),
     "codebook_update": get_args(CodebookUpdate),
     "reconstruction_loss": get_args(ReconstructionLoss),
+    "schedule": get_args(Schedule),
 }
 
 
@@ -39,7 +41,8 @@ class RQVAESettings:
         max_steps: No further pass begins after so many steps: a million items need fewer passes than a
             thousand.
         batch_size: Items per step.
-        learning_rate: Of AdamW, constant.
+        learning_rate: Of AdamW; the peak where there is a schedule.
+        schedule: `constant`, or `cosine`: half a wave from the learning rate to 0 over all steps.
         weight_decay: Of AdamW, on the encoder's and decoder's matrices only.
         commitment_weight: Weight of the commitment loss against the codebook loss; .25 as in VQ-VAE
             (arXiv:1711.00937).
@@ -61,6 +64,7 @@ class RQVAESettings:
     max_steps: int = 10_000
     batch_size: int = 1024
     learning_rate: float = 1e-3
+    schedule: Schedule = "constant"
     weight_decay: float = 1e-4
     commitment_weight: float = 0.25
     dead_code_epochs: int = 5

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
 
 from tokenizer.alignment import Aligner, Alignment
 from tokenizer.autoencoder import Autoencoder
@@ -159,19 +161,25 @@ class _Training(LightningModule):
             self.averages = MovingAverages(model.quantizer, decay=settings.ema_decay)
             model.quantizer.requires_grad_(False)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         settings = self.model.settings
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         layers = {*self.model.encoder.parameters(), *self.model.decoder.parameters()}
         matrices = [each for each in parameters if each in layers and each.ndim == 2]
         others = [each for each in parameters if each not in layers or each.ndim == 1]
-        return torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             [
                 {"params": matrices, "weight_decay": settings.weight_decay},
                 {"params": others, "weight_decay": 0.0},
             ],
             lr=settings.learning_rate,
         )
+        steps = int(self.trainer.estimated_stepping_batches)
+        falls = settings.schedule == "cosine"
+        schedule = LambdaLR(
+            optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps) if falls else 1.0
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
         self.losses = []
