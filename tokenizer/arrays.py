@@ -20,6 +20,14 @@ def blocks(num_rows: int, row_bytes: int) -> Iterator[slice]:
         yield slice(start, min(start + size, num_rows))
 
 
+def mean_and_spread(vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """Give the (D,) float64 mean of (N, D) vectors, and the mean of their squared distances to it."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    parts = blocks(len(vectors), 8 * vectors.shape[1])
+    total = sum(float(np.square(vectors[rows] - mean).sum()) for rows in parts)
+    return mean, total / len(vectors)
+
+
 def checked_vectors(vectors: np.ndarray, width: int | None = None) -> np.ndarray:
     """Give the vectors as float32, (N, D), or say what is wrong with them.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenizer.arrays import checked_vectors
+from tokenizer.arrays import checked_vectors, mean_and_spread
 from tokenizer.model import Model
 
 
@@ -48,11 +48,13 @@ class Join:
             )
         if not 0 <= weight <= 1:
             raise ValueError(f"The weight of collaborative vectors is a share, 0 to 1, got {weight}.")
-        return cls(
+        _, spread = mean_and_spread(vectors)
+        mean, other = mean_and_spread(collaborative)
+        return cls(  # vectors that are all equal are left as they are
             weight,
-            float(np.sqrt(1 - weight) / _spread(vectors)),
-            float(np.sqrt(weight) / _spread(collaborative)),
-            tuple(collaborative.mean(axis=0, dtype=np.float64).tolist()),
+            float(np.sqrt((1 - weight) / (spread or 1.0))),
+            float(np.sqrt(weight / (other or 1.0))),
+            tuple(mean.tolist()),
         )
 
     def __call__(self, vectors: np.ndarray, collaborative: np.ndarray | None = None) -> np.ndarray:
@@ -99,9 +101,3 @@ class HybridModel:
     def save(self, path: str | Path, *, made_by: Mapping[str, Any] | None = None) -> None:
         """Write one safetensors file, which `model_file.open_model` opens."""
         self.inner.save(path, made_by={**(made_by or {}), "join": asdict(self.join)})
-
-
-def _spread(vectors: np.ndarray) -> float:
-    """Root of the mean squared distance from the mean; 1 for vectors that are all equal."""
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    return float(np.sqrt(np.square(vectors - mean).sum(axis=1).mean())) or 1.0

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tokenizer.arrays import blocks, mean_and_spread
 from tokenizer.settings import Standardizing
 
 FAINT = 1e-6
@@ -41,15 +42,15 @@ class Standardization(nn.Module):
         """Set the buffers so that (N, D) `vectors` get mean 0, and variance 1 on average over D."""
         if self.kind == "none":
             return
-        mean = vectors.mean(axis=0, dtype=np.float64)
+        mean, spread = mean_and_spread(vectors)
         self.mean.copy_(torch.from_numpy(mean))
         if self.kind == "scale":
-            squares = sum(float(np.square(part - mean).sum()) for part in _blocks(vectors))
-            self.scale.fill_((squares / vectors.size) ** 0.5 or 1.0)  # all vectors equal: nothing to scale
+            self.scale.fill_((spread / len(mean)) ** 0.5 or 1.0)  # all vectors equal: nothing to scale
             return
         products = np.zeros((len(mean), len(mean)))
-        for part in _blocks(vectors):
-            products += (part - mean).T @ (part - mean)
+        for rows in blocks(len(vectors), 8 * len(mean)):
+            centred = vectors[rows] - mean
+            products += centred.T @ centred
         covariance = products / len(vectors)
         if self.axes is None:
             variances = np.diag(covariance)
@@ -68,8 +69,3 @@ class Standardization(nn.Module):
         """Give (B, D) embeddings back."""
         scaled = standardized * self.scale
         return (scaled if self.axes is None else scaled @ self.axes.T) + self.mean
-
-
-def _blocks(vectors: np.ndarray) -> list[np.ndarray]:
-    """Divide rows so that a copy of a block in float64 is small, whatever the number of rows."""
-    return np.array_split(vectors, max(1, len(vectors) // 65_536))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sidrec.embedding.blocks import row_blocks
 from sidrec.errors import ConfigError
+from tokenizer.arrays import mean_and_spread
 
 SCALING_NAMES = ("mean", "factor")
 
@@ -32,16 +32,13 @@ class Scaling:
         Raises:
             ConfigError: If they do not vary.
         """
-        blocks = list(row_blocks(len(vectors)))
-        total = sum(vectors[rows].sum(axis=0, dtype=np.float64) for rows in blocks)
-        mean = np.asarray(total) / len(vectors)
-        squares = sum(float(((vectors[rows] - mean) ** 2).sum()) for rows in blocks)
-        if squares == 0:
+        mean, spread = mean_and_spread(vectors)
+        if spread == 0:
             raise ConfigError(
                 f"{setting} does not vary over the {len(vectors)} items, so it tells nothing of them. "
                 "Remove it from embedding.sources."
             )
-        return cls(mean, weight / float(np.sqrt(squares / len(vectors))))
+        return cls(mean, weight / float(np.sqrt(spread)))
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """Return (n, D) float32."""

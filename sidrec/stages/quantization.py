@@ -15,6 +15,7 @@ from sidrec.config import Config
 from sidrec.progress import progress
 from sidrec.stages.collaborative import collaborative_vectors
 from sidrec.stages.given_codes import read_import, read_source
+from tokenizer.arrays import blocks, mean_and_spread
 from tokenizer.controls import random_codes, shuffled_codes
 from tokenizer.estimator import Estimator
 from tokenizer.foreign import quantizer_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from tokenizer.rqvae import RQVAE
 
 CONTROLS = ("shuffled", "random")
-BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -170,14 +170,11 @@ def _epochs(network: RQVAE) -> Iterator[Callable[[int, object], None]]:
 
 def _reconstruction(vectors: np.ndarray, decode: Callable[[slice], np.ndarray]) -> dict[str, Any]:
     """What `health` is told about how well codes give the vectors back, block by block."""
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    error = variance = 0.0
-    for start in range(0, len(vectors), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        part = vectors[rows]
-        error += float(np.square(decode(rows) - part, dtype=np.float64).sum())
-        variance += float(np.square(part - mean).sum())
-    return {"reconstruction_error": error / len(vectors), "variance": variance / len(vectors)}
+    _, variance = mean_and_spread(vectors)
+    error = 0.0
+    for rows in blocks(len(vectors), 8 * vectors.shape[1]):
+        error += float(np.square(decode(rows) - vectors[rows], dtype=np.float64).sum())
+    return {"reconstruction_error": error / len(vectors), "variance": variance}
 
 
 def _resolved(made: Quantization, how: str) -> Quantization:
@@ -188,11 +185,13 @@ def _resolved(made: Quantization, how: str) -> Quantization:
     assert made.latents is not None
     assert made.books is not None
     given, sizes = made.codes, made.sizes
-    codes, compared = given, given
+    codes, cost = given, 0.0
     if how == "reassign":
-        codes = compared = make_unique(given, made.latents, made.books).codes
+        resolution = make_unique(given, made.latents, made.books)
+        codes, cost = resolution.codes, resolution.extra_error
     elif how == "sinkhorn":
-        codes = compared = part_by_sinkhorn(given, made.latents, made.books)
+        codes = part_by_sinkhorn(given, made.latents, made.books)
+        cost = extra_error(given, codes, made.latents, made.books)
     elif how == "extra_level" and collision_rate(given) > 0:
         codes = add_level(given)
         sizes = (*sizes, int(codes[:, -1].max()) + 1)
@@ -200,6 +199,6 @@ def _resolved(made: Quantization, how: str) -> Quantization:
     facts = {
         **made.facts,
         "codes_before": given,
-        "extra_error": extra_error(given, compared, made.latents, made.books) / spread if spread else 0.0,
+        "extra_error": cost / spread if spread else 0.0,
     }
     return replace(made, codes=codes, sizes=sizes, facts=facts)
