@@ -43,6 +43,7 @@ class PromptSettings(BaseModel):
     max_history: int = Field(ge=1)
     max_title_tokens: int = Field(ge=1)
     normalization: Normalization
+    last_token: Literal["code", "sum"] = "code"
 
     def save(self, path: Path) -> None:
         """Write `prompts.json`."""

@@ -68,6 +68,12 @@ class PromptConfig(Section):
     )
     max_history: int = Field(20, ge=1, description="Newest items of a history that the model sees.")
     max_title_tokens: int = Field(24, ge=1, description="Tokens of a title that the model sees or writes.")
+    last_token: Literal["code", "sum"] = Field(
+        "code",
+        description="What the last token of an item in a history is read as: its code, or the sum of all "
+        "codes of the item, so that it says which item it was. A model trained with sum is read by sidrec "
+        "only, not by `generate`.",
+    )
 
 
 class SFTConfig(Section):

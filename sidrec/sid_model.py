@@ -15,6 +15,7 @@ from sidrec.attention import evaluating
 from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, exact_topk, rank_all
 from sidrec.errors import ArtifactError
 from sidrec.generations import Generation, open_generation
+from sidrec.item_sum import sum_items
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
 from sidrec.trie import SIDTrie
@@ -66,6 +67,8 @@ class SIDModel:
             ArtifactError: If the text tokenizer lacks a SID token.
         """
         vocabulary = SIDVocabulary.find_in(text_tokenizer, semantic_ids.codebook_sizes)
+        if settings.last_token == "sum":
+            sum_items(model, vocabulary.token_ids)
         scorer = SIDScorer(model, vocabulary.token_ids, SIDTrie(semantic_ids.codes), settings.normalization)
         prompts = PromptBuilder(settings, text_tokenizer, vocabulary, semantic_ids.codes)
         reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)

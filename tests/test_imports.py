@@ -39,7 +39,7 @@ FLOORS = """
     scoring
     attention
     config
-    catalog embedding baselines.config generations
+    catalog embedding baselines.config generations item_sum
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config

@@ -131,6 +131,7 @@ def resolve_prompts(config: Config) -> Any:
         max_history=config.prompt.max_history,
         max_title_tokens=config.prompt.max_title_tokens,
         normalization=config.sft.loss or ("catalog" if scratch else "vocabulary"),
+        last_token=config.prompt.last_token,
     )
 
 

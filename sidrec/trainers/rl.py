@@ -18,6 +18,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from sidrec.decoding import pad_prompts
+from sidrec.item_sum import sum_items
 from sidrec.rewards import (
     Rollouts,
     combine_rewards,
@@ -80,6 +81,8 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
         if self.ref_model is not None:
             token_ids = [ids.tolist() for ids in sid_model.scorer.token_ids]
             reference = self.accelerator.unwrap_model(self.ref_model)
+            if sid_model.prompts.settings.last_token == "sum":
+                sum_items(reference, token_ids)
             self._reference = SIDScorer(
                 reference, token_ids, sid_model.scorer.trie, sid_model.scorer.normalization
             )
