@@ -12,9 +12,11 @@ from typing import Any
 from sidrec.artifacts import Stage, write_json
 from sidrec.catalog import Catalog
 from sidrec.config import Config
-from sidrec.prompts import PromptSettings
+from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.stages.run import Run, load_run
+from sidrec.tasks.rows import RowSource
 from sidrec.tasks.task import Task, check_rows, column_inputs, tasks_of
+from sidrec.tasks.values import Values
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +78,8 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.models import make_model
     from sidrec.sid_model import SIDModel, training_device
     from sidrec.stages.training import Validation, train
-    from sidrec.tasks.build import task_rows
+    from sidrec.tasks.build import all_rows
     from sidrec.tasks.lengths import most_tokens
-    from sidrec.tasks.rows import RowSource
-    from sidrec.tasks.values import Values
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.sft import SFTTrainer, add_dropout
 
@@ -88,7 +88,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     levels = run.semantic_ids.codes.shape[1]
     model, text_tokenizer, _ = make_model(
         config.model,
-        run.catalog.items["text"].tolist() + run.catalog.items["title"].tolist(),
+        texts_of(run.catalog),
         run.semantic_ids.codebook_sizes,
         max_positions=max(most_tokens(task, prompt_settings, levels) for task in tasks),
         seed=config.seed,
@@ -98,20 +98,15 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         model, text_tokenizer, run.semantic_ids, prompt_settings, memory_mb=config.evaluation.memory_mb
     )
     sid_model.scorer.require_linear_logits()
-    prompts = sid_model.prompts
-    source = RowSource(
-        prompts,
-        Values(prompts, run.catalog.items, run.catalog.users),
-        run.split.train,
-        rows=config.sft.rows,
-        max_positions=getattr(model.config.get_text_config(), "max_position_embeddings", None),
-    )
-    rows = [row for number, task in enumerate(tasks) for row in task_rows(task, number, source)]
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    source = row_source(config, run, sid_model.prompts, max_positions=positions)
+    truncated: dict[str, int] = {}
+    rows = list(all_rows(tasks, source, truncated))
     counts = {task.name: sum(row.task == number for row in rows) for number, task in enumerate(tasks)}
     logger.info(
         "sft: %s parameters; rows: %s; template %s, loss %s",
         f"{model.num_parameters():,}",
-        ", ".join(f"{count:,} of {name}" for name, count in counts.items()),
+        ", ".join(f"{count:,} of {name} ({truncated[name]:,} cut)" for name, count in counts.items()),
         prompt_settings.template,
         prompt_settings.normalization,
     )
@@ -135,6 +130,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     return {
         "parameters": model.num_parameters(),
         "rows": counts,
+        "truncated": truncated,
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
         "best_step": trainer.state.best_global_step,
@@ -142,6 +138,20 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         "history": [entry for entry in trainer.state.log_history if "train_runtime" not in entry],
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def row_source(
+    config: Config, run: Run, prompts: PromptBuilder, *, max_positions: int | None = None
+) -> RowSource:
+    """Return what the rows of a run are made from."""
+    values = Values(prompts, run.catalog.items, run.catalog.users)
+    return RowSource(prompts, values, run.split.train, rows=config.sft.rows, max_positions=max_positions)
+
+
+def texts_of(catalog: Catalog) -> list[str]:
+    """Return what the text tokenizer of a preset is trained on."""
+    texts: list[str] = catalog.items["text"].tolist() + catalog.items["title"].tolist()
+    return texts
 
 
 def resolve_prompts(config: Config) -> PromptSettings:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping, Sequence
 
 from sidrec.tasks.lengths import too_long
 from sidrec.tasks.rows import IGNORED, NO_ITEM, Row, RowSource
 from sidrec.tasks.sides import Side
 from sidrec.tasks.task import Task
+
+
+def all_rows(tasks: Sequence[Task], source: RowSource, truncated: MutableMapping[str, int]) -> Iterator[Row]:
+    """Yield the rows of all tasks, one task after the other.
+
+    Args:
+        tasks: As `tasks_of` returns them.
+        source: What rows are made from.
+        truncated: Gets, for each task, the number of its rows in which something was cut.
+
+    Raises:
+        ConfigError: If a row has more tokens than the model has positions.
+    """
+    for number, task in enumerate(tasks):
+        truncated[task.name] = 0
+        for row in task_rows(task, number, source):
+            truncated[task.name] += row.is_cut
+            yield row
 
 
 def task_rows(task: Task, number: int, source: RowSource) -> Iterator[Row]:

@@ -23,8 +23,7 @@ class Row:
         input_ids: T token ids.
         kinds: T integers: IGNORED, TEXT (a loss over the vocabulary), or the level of a SID token with a
             loss.
-        items: T catalogue rows: the item that a supervised SID token, or any token of a history, belongs to;
-            what stands between two items of a history belongs to the later one. Else NO_ITEM.
+        items: T catalogue rows: the item that a SID token belongs to, with a loss or without, else NO_ITEM.
         task: Place of the row's task in the list of tasks.
         is_cut: Whether a text in it was cut, or a target in it sees less than the history before it.
     """

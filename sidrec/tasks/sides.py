@@ -7,7 +7,7 @@ from typing import Protocol
 
 from sidrec.prompts import Gap, Pieces, PromptBuilder
 from sidrec.tasks.rows import IGNORED, NO_ITEM, TEXT, Row, RowSource
-from sidrec.tasks.values import Values
+from sidrec.tasks.values import Column, Values
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,15 @@ class _Filler(Protocol):
 class _SIDFiller:
     """The SID of the row's item."""
 
-    def __init__(self, prompts: PromptBuilder, *, is_supervised: bool) -> None:
+    def __init__(self, prompts: PromptBuilder) -> None:
         self._tokens = prompts.item_tokens
         self._num_levels = prompts.codes.shape[1]
-        self._is_supervised = is_supervised
 
     def enter(self, user: int, history: list[int]) -> None:
         """Nothing depends on the user."""
 
     def fill(self, item: int, place: int) -> _Part:
-        owner = item if self._is_supervised else NO_ITEM
-        return _Part(self._tokens[item], [owner] * self._num_levels)
+        return _Part(self._tokens[item], [item] * self._num_levels)
 
 
 class _TextFiller:
@@ -71,14 +69,13 @@ class _HistoryFiller:
     def __init__(self, gap: Gap, source: RowSource) -> None:
         prompts = source.prompts
         self._max_history = prompts.settings.max_history
-        if gap.slot.column is None:
-            self._first = self._later = prompts.item_tokens
+        self._is_sid = gap.slot.column is None
+        if self._is_sid:
+            self._first = self._later = Column(prompts.item_tokens, [False] * len(prompts.item_tokens))
             self._between = prompts.between_sids
-            self._cut = [False] * len(prompts.item_tokens)
         else:
-            column = source.values.column(gap)
-            self._first, self._cut = column.tokens, column.cut
-            self._later = source.values.column(Gap(gap.slot, is_spaced=True)).tokens
+            self._first = source.values.column(gap)
+            self._later = source.values.column(Gap(gap.slot, is_spaced=True))
             self._between = prompts.between_texts
 
     def enter(self, user: int, history: list[int]) -> None:
@@ -87,26 +84,30 @@ class _HistoryFiller:
         self._items: list[int] = []
         self._ends, self._cuts = [0], [0]  # after so many items: tokens, and texts that were cut
         for item in history:
-            if self._first[item]:
-                tokens = [*self._between, *self._later[item]]
-                self._tokens += tokens
-                self._items += [item] * len(tokens)
+            tokens = self._later.tokens[item]
+            if tokens:
+                self._tokens += self._between + tokens
+                self._items += [NO_ITEM] * len(self._between) + self._owners(item, tokens)
             self._ends.append(len(self._tokens))
-            self._cuts.append(self._cuts[-1] + self._cut[item])
+            self._cuts.append(self._cuts[-1] + self._later.cut[item])
 
     def fill(self, item: int, place: int) -> _Part:
         start = max(0, place - self._max_history)
-        is_cut = start > 0 or self._cuts[place] > self._cuts[start]
-        opening = next((at for at in range(start, place) if self._first[self._history[at]]), None)
+        opening = next((at for at in range(start, place) if self._first.tokens[self._history[at]]), None)
         if opening is None:
-            return _Part([], [], is_cut)
-        first = self._first[self._history[opening]]
+            return _Part([], [])
+        first_item = self._history[opening]
+        first = self._first.tokens[first_item]
         rest = slice(self._ends[opening + 1], self._ends[place])
+        is_rest_cut = self._cuts[place] > self._cuts[opening + 1]
         return _Part(
             first + self._tokens[rest],
-            [self._history[opening]] * len(first) + self._items[rest],
-            is_cut,
+            self._owners(first_item, first) + self._items[rest],
+            is_cut=start > 0 or self._first.cut[first_item] or is_rest_cut,
         )
+
+    def _owners(self, item: int, tokens: list[int]) -> list[int]:
+        return [item if self._is_sid else NO_ITEM] * len(tokens)
 
 
 class Side:
@@ -152,5 +153,5 @@ class Side:
         if gap.slot.of == "history":
             return _HistoryFiller(gap, source)
         if gap.slot.column is None:
-            return _SIDFiller(source.prompts, is_supervised=self._is_supervised)
+            return _SIDFiller(source.prompts)
         return _TextFiller(gap, source.values)

@@ -13,7 +13,7 @@ Style = Literal["compact", "instruct"]
 ASK_NEXT_SID = "Answer with the semantic ID of the item the user will choose next."
 ASK_NEXT_TITLE = "Answer with the title of the item the user will choose next."
 SIDS = "Below is the history of a user, oldest first, each item written as its semantic ID: {history}."
-TITLES = "Below are the titles of the items of a user, oldest first: {history.title}."
+TITLES = "Below are the titles of the items of a user, oldest first: {history.title}"
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ BUILT_IN: dict[str, dict[Style, Wording]] = {
     },
     "titles_to_item": {
         "compact": Wording("Next item: {history.title} =>", "{sid}"),
-        "instruct": Wording(f"{TITLES} {ASK_NEXT_SID}", "{sid}"),
+        "instruct": Wording(f"{TITLES}\n{ASK_NEXT_SID}", "{sid}"),
     },
     "titles_to_title": {
         "compact": Wording("Next title: {history.title} =>", "{title}"),
-        "instruct": Wording(f"{TITLES} {ASK_NEXT_TITLE}", "{title}"),
+        "instruct": Wording(f"{TITLES}\n{ASK_NEXT_TITLE}", "{title}"),
     },
     "preference_to_item": {
         "compact": Wording("Preference: {user.preference} =>", "{sid}"),
