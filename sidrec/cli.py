@@ -215,7 +215,8 @@ def inspect(
     if path.suffix in (".yaml", ".yml"):
         if run is not None or codebook_sizes is not None or figure is not None or as_json:
             raise ConfigError(
-                f"--run, --codebook-sizes, --figure and --json are for a run or a table, and {path} is a config."
+                f"--run, --codebook-sizes, --figure and --json are for a run or a table, and {path} is a "
+                "config."
             )
         _show_rows(path, settings or [], 2 if rows is None else rows)
         return

@@ -94,7 +94,8 @@ class TaskConfig(Section):
 
 
 DEFAULT_TASKS = {"next_item": 0.6, "title_to_item": 0.1, "item_to_title": 0.3}
-"""Near the shares of supervised tokens that every row once would give on the demo catalogue."""
+"""Between the shares of supervised tokens that every row once gives: .79, .04 and .18 on the demo catalogue,
+.53, .05 and .42 on Amazon Industrial and Scientific."""
 
 
 class SFTConfig(Section):

@@ -111,7 +111,7 @@ def _task(name: str, config: TaskConfig, style: Style, catalog: Catalog) -> Task
     for slot in completion.slots:
         if slot.of == "history":
             raise ConfigError(
-                f'{place}.completion: "{{{slot.name}}}" is in the prompt\'s past; a completion is what the '
+                f'{place}.completion: "{{{slot.name}}}" is of the past; a completion is what the '
                 "model is to answer: {sid}, a column of the item such as {title}, or one of the user."
             )
         if slot in prompt.slots:

@@ -1,7 +1,7 @@
 """The tasks that come with sidrec: what is asked and what is answered, in each style of prompts.
 
 `compact` is for models from scratch: SIDs, texts and a few marks, by which no two tasks can be confused.
-`instruct` says in words what is asked.
+`instruct` says in words what is asked; free text stands last, where it runs into no words of ours.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Style = Literal["compact", "instruct"]
-ASK_NEXT_SID = "Answer with the semantic ID of the item the user will choose next."
-ASK_NEXT_TITLE = "Answer with the title of the item the user will choose next."
-SIDS = "Below is the history of a user, oldest first, each item written as its semantic ID: {history}."
-TITLES = "Below are the titles of the items of a user, oldest first: {history.title}"
+HISTORY = "Below is the history of a user, oldest first, each item written as its semantic ID: {history}."
+TITLES = (
+    "of the item a user will choose next, whose items so far have these titles, oldest first: {history.title}"
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class Wording:
 BUILT_IN: dict[str, dict[Style, Wording]] = {
     "next_item": {
         "compact": Wording("{history}", "{sid}"),
-        "instruct": Wording(f"{SIDS} {ASK_NEXT_SID}", "{sid}"),
+        "instruct": Wording(
+            f"{HISTORY} Answer with the semantic ID of the item the user will choose next.", "{sid}"
+        ),
     },
     "item_to_title": {
         "compact": Wording("{sid} =>", "{title}"),
@@ -40,28 +42,27 @@ BUILT_IN: dict[str, dict[Style, Wording]] = {
     "description_to_item": {
         "compact": Wording("Description: {description} =>", "{sid}"),
         "instruct": Wording(
-            "Below is the description of an item: {description}\nAnswer with the semantic ID of the item.",
-            "{sid}",
+            "Answer with the semantic ID of the item with this description: {description}", "{sid}"
         ),
     },
     "history_to_title": {
         "compact": Wording("Next title: {history} =>", "{title}"),
-        "instruct": Wording(f"{SIDS} {ASK_NEXT_TITLE}", "{title}"),
+        "instruct": Wording(
+            f"{HISTORY} Answer with the title of the item the user will choose next.", "{title}"
+        ),
     },
     "titles_to_item": {
         "compact": Wording("Next item: {history.title} =>", "{sid}"),
-        "instruct": Wording(f"{TITLES}\n{ASK_NEXT_SID}", "{sid}"),
+        "instruct": Wording(f"Answer with the semantic ID {TITLES}", "{sid}"),
     },
     "titles_to_title": {
         "compact": Wording("Next title: {history.title} =>", "{title}"),
-        "instruct": Wording(f"{TITLES}\n{ASK_NEXT_TITLE}", "{title}"),
+        "instruct": Wording(f"Answer with the title {TITLES}", "{title}"),
     },
     "preference_to_item": {
         "compact": Wording("Preference: {user.preference} =>", "{sid}"),
         "instruct": Wording(
-            "Below is what a user prefers: {user.preference}\n"
-            "Answer with the semantic ID of an item the user will choose.",
-            "{sid}",
+            "Answer with the semantic ID of an item for a user who prefers this: {user.preference}", "{sid}"
         ),
     },
 }
