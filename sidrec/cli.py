@@ -19,6 +19,7 @@ from sidrec.printing import (
     print_generations,
     print_health,
     print_results,
+    print_rows,
     print_states,
     print_table,
 )
@@ -178,8 +179,18 @@ def recommend(
 def inspect(
     path: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="A run directory; or a table of codes: .json, .csv, .parquet."),
+        typer.Argument(
+            metavar="RUN",
+            help="A run directory; a table of codes: .json, .csv, .parquet; or a config, .yaml: rows of SFT.",
+        ),
     ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[section.key=value ...]", help="For a config: settings above it."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="For a config: how many rows of each task to show; default 2.")
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -201,6 +212,19 @@ def inspect(
     from sidrec.inspection import inspect as look
     from sidrec.inspection import inspect_generations
 
+    if path.suffix in (".yaml", ".yml"):
+        if run is not None or codebook_sizes is not None or figure is not None or as_json:
+            raise ConfigError(
+                f"--run, --codebook-sizes, --figure and --json are for a run or a table, and {path} is a "
+                "config."
+            )
+        _show_rows(path, settings or [], 2 if rows is None else rows)
+        return
+    if rows is not None or settings:
+        raise ConfigError(
+            f"--rows and settings are for a config, a .yaml, and {path} is none. Give that of the run, such "
+            f"as {path / 'tokenize' / 'config.yaml'}."
+        )
     sizes = _numbers("--codebook-sizes", codebook_sizes)
     if not is_table(path) and (run is not None or sizes is not None):
         raise ConfigError(f"--run and --codebook-sizes are for a table of codes, and {path} is none.")
@@ -295,6 +319,15 @@ def _stage(module: str, function: str, settings: list[str] | None, *, table: boo
         from sidrec.stages.pipeline import results
 
         print_results(results(config.output))
+
+
+def _show_rows(path: Path, settings: list[str], num_rows: int) -> None:
+    """Print the first rows of each task of SFT."""
+    from sidrec.config import load_config
+    from sidrec.stages.preview import preview
+
+    in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print_rows(preview(load_config(path, settings), num_rows), in_colour=in_colour)
 
 
 def _show_progress() -> None:

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -16,6 +16,7 @@ from sidrec.catalog.config import CatalogConfig, SplitConfig
 from sidrec.embedding import EmbeddingConfig
 from sidrec.errors import ConfigError, nearest
 from sidrec.sections import (
+    DEFAULT_TASKS,
     EvaluationConfig,
     ModelConfig,
     PromptConfig,
@@ -84,7 +85,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
             raise ConfigError(
                 f"{override!r} is no setting. Write section.key=value, such as rl.num_generations=8."
             )
-        _put(raw, key.split("."), _parse(override, value))
+        keys = key.split(".")
+        if keys[:2] == ["sft", "tasks"] and len(keys) > 2:
+            _start_from_default_tasks(raw)
+        _put(raw, keys, _parse(override, value))
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
@@ -137,6 +141,13 @@ def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:
     raw[keys[-1]] = value
 
 
+def _start_from_default_tasks(raw: dict[str, Any]) -> None:
+    """Write out the default tasks where no others are given: what is said of one leaves the rest."""
+    section = raw.setdefault("sft", {})
+    if isinstance(section, dict):
+        section.setdefault("tasks", {name: {"weight": weight} for name, weight in DEFAULT_TASKS.items()})
+
+
 def _explain(fault: Any) -> str:
     """Say one fault of pydantic's in a sentence."""
     place = ".".join(str(part) for part in fault["loc"])
@@ -156,7 +167,12 @@ def _explain(fault: Any) -> str:
 def _keys_beside(location: tuple[Any, ...]) -> list[str]:
     section: Any = Config
     for part in location[:-1]:  # a number is a place in a list of sections
-        section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
+        if isinstance(part, int):
+            section = get_args(section)[0]
+        elif get_origin(section) is dict:  # a name of the user's own
+            section = get_args(section)[1]
+        else:
+            section = section.model_fields[part].annotation
     return list(section.model_fields)
 
 

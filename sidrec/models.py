@@ -66,6 +66,17 @@ def make_model(
     return model, text_tokenizer, vocabulary
 
 
+def make_text_tokenizer(config: ModelConfig, texts: Iterable[str]) -> PreTrainedTokenizerBase:
+    """Return the text tokenizer that `make_model` would, without SID tokens and without the model.
+
+    Raises:
+        ConfigError: If `model.path` holds none.
+    """
+    if config.path is not None:
+        return _load_text_tokenizer(config.path)
+    return _train_text_tokenizer(texts, config.text_vocabulary_size)
+
+
 def _train_text_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerBase:
     """Train a byte-level BPE: every text can be written, none becomes an unknown token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -115,7 +126,7 @@ def _load(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a directory or hub name."""
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise ConfigError(
@@ -123,11 +134,23 @@ def _load(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         )
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        text_tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(
-            f"model.path: {path} could not be loaded as a causal language model with its text tokenizer "
+            f"model.path: {path} could not be loaded as a causal language model "
             f"({str(error).splitlines()[0]}). Give a directory or hub name that AutoModelForCausalLM takes."
+        ) from error
+    return model, _load_text_tokenizer(path)
+
+
+def _load_text_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        text_tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.path: the text tokenizer of {path} could not be loaded ({str(error).splitlines()[0]}). "
+            "Save the model's own there."
         ) from error
     # Where the files are missing, transformers makes an empty tokenizer of some classes, silently.
     if not text_tokenizer("item", add_special_tokens=False)["input_ids"]:
@@ -140,7 +163,7 @@ def _load(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         )
     if text_tokenizer.pad_token_id is None:
         text_tokenizer.pad_token = text_tokenizer.eos_token
-    return model, text_tokenizer
+    return text_tokenizer
 
 
 def _add_rows(model: Any, text_tokenizer: PreTrainedTokenizerBase, new_ids: list[int]) -> None:

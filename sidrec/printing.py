@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sidrec.health import Assessment
     from sidrec.inspection import GenerationState, StageState
     from sidrec.stages.pipeline import ResultRow
+    from sidrec.stages.preview import ShownRow
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
@@ -96,6 +97,15 @@ def print_health(found: Assessment) -> None:
             told = f"{each.figure} ({each.verdict}): {each.advice}"
             print(textwrap.fill(told, 100, subsequent_indent="  "))
     print(CAVEAT)
+
+
+def print_rows(rows: Sequence[ShownRow], *, in_colour: bool) -> None:
+    """Print rows of SFT: what is supervised in green, or between [[ and ]] where there are no colours."""
+    begin, end = ("\x1b[32m", "\x1b[0m") if in_colour else ("[[", "]]")
+    for row in rows:
+        print(f"{row.task}: {row.tokens} tokens, {row.supervised} supervised")
+        print("".join(f"{begin}{text}{end}" if supervised else text for text, supervised in row.parts))
+        print()
 
 
 def _interval(value: tuple[float, float, float]) -> str:

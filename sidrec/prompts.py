@@ -3,14 +3,19 @@
 `compact` holds SIDs and little else, for models from scratch: `<bos>` and the history's SIDs, so that a
 user's whole history is one row with a prediction at every item. `instruct` says in words what is asked
 (MiniOneRec's way), through the text tokenizer's chat template where it has one.
+
+A prompt is put together from parts: the words of its template, which are encoded once, and what stands
+between them, which is encoded once per item. One space before a text belongs to the text, since the words of
+a text tokenizer begin with their space.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,19 +23,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from sidrec.artifacts import read_json, write_json
 from sidrec.decoding.prompts import shared_beginning
 from sidrec.sections import Normalization
+from sidrec.tasks.template import Slot, Template, read_template
+from sidrec.tasks.wordings import BUILT_IN, Style
 from sidrec.vocabulary import SIDVocabulary
 from tokenizer.semantic_ids import sid_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-NEXT_ITEM = (
-    "Below is the history of a user, oldest first, each item written as its semantic ID: {history}. "
-    "Answer with the semantic ID of the item the user will choose next."
-)
-TITLE_TO_ITEM = 'Which semantic ID names the item with the title "{title}"?'
-ITEM_TO_TITLE = "What is the title of the item {item}?"
 PLAIN_CHAT = "### Instruction:\n{instruction}\n\n### Response:\n"
+MARK = "\ue000"  # for private use: stands in no template of a chat
 SID_IN_TEXT = r"<(?=[a-z]+_\d+>)"
 
 
@@ -39,9 +41,10 @@ class PromptSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    template: Literal["compact", "instruct"]
+    template: Style
     max_history: int = Field(ge=1)
     max_title_tokens: int = Field(ge=1)
+    max_text_tokens: int = Field(128, ge=1)
     normalization: Normalization
     last_token: Literal["code", "sum"] = "code"
 
@@ -55,8 +58,24 @@ class PromptSettings(BaseModel):
         return cls.model_validate(read_json(path))
 
 
+@dataclass(frozen=True)
+class Gap:
+    """A slot between words; `is_spaced` if what is put there begins with a space."""
+
+    slot: Slot
+    is_spaced: bool
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A template in tokens: n + 1 words, and the n gaps between them."""
+
+    words: tuple[list[int], ...]
+    gaps: tuple[Gap, ...]
+
+
 class PromptBuilder:
-    """Turn histories, titles and items into token ids."""
+    """Turn templates and histories into token ids."""
 
     def __init__(
         self,
@@ -84,6 +103,10 @@ class PromptBuilder:
         self.bos_id: int = text_tokenizer.eos_token_id if bos is None else bos
         self.eos_id: int = text_tokenizer.eos_token_id
         self.pad_id: int = text_tokenizer.pad_token_id
+        self.between_sids = [] if settings.template == "compact" else self._encode_words(", ")
+        self.between_texts = self._encode_words(";")
+        wording = BUILT_IN["next_item"][settings.template]
+        self._next_item = self.prompt(read_template(wording.prompt, "next_item"))
 
     def next_item(self, history: Sequence[int]) -> list[int]:
         """Return the prompt that asks what follows `history` (catalogue rows, oldest first; newest are kept).
@@ -93,10 +116,10 @@ class PromptBuilder:
         """
         if len(history) == 0:
             raise ValueError("The history is empty; a next item can be asked for only after at least one.")
-        newest = [int(item) for item in history[-self.settings.max_history :]]
-        if self.settings.template == "compact":
-            return [self.bos_id, *(token for item in newest for token in self.item_tokens[item])]
-        return self._instruct(NEXT_ITEM.format(history=", ".join(self._written(item) for item in newest)))
+        first, *others = (int(item) for item in history[-self.settings.max_history :])
+        written = [token for item in others for token in (*self.between_sids, *self.item_tokens[item])]
+        before, after = self._next_item.words
+        return [*before, *self.item_tokens[first], *written, *after]
 
     def next_item_prefix(self) -> list[int]:
         """Return the tokens that every prompt for a next item begins with, whatever the history."""
@@ -104,43 +127,75 @@ class PromptBuilder:
         other = int((self.codes[:, 0] != self.codes[0, 0]).argmax())
         return shared_beginning(self.next_item([0]), self.next_item([other])) if other else []
 
-    def title_to_item(self, title: str) -> list[int]:
-        """Return the prompt that asks for the SID of the item with this title."""
-        cut = self.title_tokens(title)
-        if self.settings.template == "compact":
-            return [self.bos_id, *cut, *self._encode(" =>")]
-        return self._instruct(TITLE_TO_ITEM.format(title=self._text_tokenizer.decode(cut)))
+    def prompt(self, template: Template) -> Pieces:
+        """Return a prompt's parts, with what opens it and what asks the model to answer."""
+        words, slots, opening = template.words, template.slots, [self.bos_id]
+        if self.settings.template == "instruct":
+            marks = [f"{MARK}{place}{MARK}" for place in range(len(slots))]
+            filled = "".join(part for pair in zip(words, [*marks, ""], strict=True) for part in pair)
+            chat, opening = self._chat(filled)
+            parts = re.split(f"{MARK}(\\d+){MARK}", chat)
+            words, slots = tuple(parts[::2]), tuple(slots[int(place)] for place in parts[1::2])
+        pieces = self._pieces(words, slots)
+        return Pieces((opening + pieces.words[0], *pieces.words[1:]), pieces.gaps)
 
-    def item_to_title(self, item: int) -> list[int]:
-        """Return the prompt that asks for the title of an item."""
-        if self.settings.template == "compact":
-            return [self.bos_id, *self.item_tokens[item], *self._encode(" =>")]
-        return self._instruct(ITEM_TO_TITLE.format(item=self._written(item)))
+    def completion(self, template: Template) -> Pieces:
+        """Return the parts of an answer; one that does not end with a SID has an end token."""
+        pieces = self._pieces(template.words, template.slots)
+        if template.words[-1] == "" and template.slots[-1].column is None:
+            return pieces
+        return Pieces((*pieces.words[:-1], [*pieces.words[-1], self.eos_id]), pieces.gaps)
 
-    def title_tokens(self, title: str) -> list[int]:
-        """Return the tokens of a title, cut to `max_title_tokens`.
+    def encode_texts(self, texts: Sequence[str], *, is_spaced: bool) -> list[list[int]]:
+        """Return the tokens of texts as they stand within a prompt, whole; [] for an empty text.
 
         What looks like a SID token or another added token (`<|im_end|>`) in it stays text, also after
         decoding.
+
+        Args:
+            texts: From the catalogue.
+            is_spaced: Whether a space stands before a text, and belongs to it.
         """
-        plain = self._text_tokenizer(
-            self._reserved.sub(r"\g<0> ", title), add_special_tokens=False, split_special_tokens=True
-        )
-        return plain["input_ids"][: self.settings.max_title_tokens]
+        space = " " if is_spaced else ""
+        shown = [space + self._reserved.sub(r"\g<0> ", text) for text in texts if text]
+        encoded = iter(self._encode_inside(shown, split_special_tokens=True))
+        return [next(encoded) if text else [] for text in texts]
 
-    def _written(self, item: int) -> str:
-        return "".join(sid_token(level, code) for level, code in enumerate(self.codes[item].tolist()))
+    def _pieces(self, words: Sequence[str], slots: Sequence[Slot]) -> Pieces:
+        gaps = [
+            Gap(slot, slot.column is not None and text.endswith(" "))
+            for slot, text in zip(slots, words[:-1], strict=True)
+        ]
+        shown = [
+            text.removesuffix(" ") if gap.is_spaced else text
+            for gap, text in zip(gaps, words[:-1], strict=True)
+        ]
+        return Pieces(tuple(self._encode_words(text) for text in [*shown, words[-1]]), tuple(gaps))
 
-    def _encode(self, text: str) -> list[int]:
-        return self._text_tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def _instruct(self, instruction: str) -> list[int]:
+    def _chat(self, instruction: str) -> tuple[str, list[int]]:
+        """Return a question as a conversation, and what opens it beside."""
         if self._text_tokenizer.chat_template is None:
-            return [self.bos_id, *self._encode(PLAIN_CHAT.format(instruction=instruction))]
+            return PLAIN_CHAT.format(instruction=instruction), [self.bos_id]
         chat: Any = self._text_tokenizer.apply_chat_template(
             [{"role": "user", "content": instruction}],
             tokenize=False,
             add_generation_prompt=True,
             enable_thinking=False,  # Qwen3's template: the answer comes at once
         )
-        return self._encode(chat)
+        return chat, []
+
+    def _encode_words(self, text: str) -> list[int]:
+        return self._encode_inside([text])[0]
+
+    def _encode_inside(self, texts: list[str], *, split_special_tokens: bool = False) -> list[list[int]]:
+        """Encode texts as what they are, parts of a longer one: some tokenizers open a text with a space."""
+        if not texts:
+            return []
+        anchor = sid_token(0, 0)
+        encoded = self._text_tokenizer(
+            [anchor + text for text in texts],
+            add_special_tokens=False,
+            split_special_tokens=split_special_tokens,
+            return_attention_mask=False,
+        )
+        return [tokens[1:] for tokens in encoded["input_ids"]]

@@ -82,6 +82,19 @@ def qwen3_tokenizer() -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(QWEN3_TOKENIZER, padding_side="left")
 
 
+def sentencepiece_words() -> PreTrainedTokenizerBase:
+    """One that opens every text with a space, written ▁, as those of Llama 2 and Mistral do."""
+    letters = {chr(code): code for code in range(32, 127)}
+    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2, "▁": 3, **letters, "lamp": 127, "▁lamp": 128}
+    pairs = [("l", "a"), ("la", "m"), ("lam", "p"), ("▁", "lamp")]
+    vocabulary |= {"la": 129, "lam": 130}
+    bpe = Tokenizer(models.BPE(vocabulary, pairs, unk_token="<unk>"))
+    bpe.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="</s>", unk_token="<unk>"
+    )
+
+
 def word_pieces() -> PreTrainedTokenizerBase:
     """An encoder's tokenizer of words and pieces of words, with [CLS] and [SEP] around a text."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))

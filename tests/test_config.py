@@ -71,6 +71,27 @@ def test_a_mapping_is_read_from_an_override():
     assert load_config(None, ["rl.rewards={rule: 1, ranking: 0.5}"]).rl.rewards == {"rule": 1, "ranking": 0.5}
 
 
+def weights(config):
+    return {name: task.weight for name, task in config.sft.tasks.items()}
+
+
+def test_a_task_is_its_weight_or_what_is_said_of_it(tmp_path):
+    config = read(tmp_path, 'sft: {tasks: {next_item: 2, mine: {prompt: "{title}", completion: "{sid}"}}}\n')
+    assert weights(config) == {"next_item": 2, "mine": 1}
+    assert config.sft.tasks["mine"].prompt == "{title}"
+
+
+def test_a_table_of_tasks_replaces_the_default_one_and_a_single_task_does_not(tmp_path):
+    assert weights(read(tmp_path, "sft: {tasks: {next_item: 1}}\n")) == {"next_item": 1}
+    assert weights(load_config(None, ["sft.tasks={titles_to_item: 1}"])) == {"titles_to_item": 1}
+    default = {"next_item": 0.6, "title_to_item": 0.1, "item_to_title": 0.3}
+    assert weights(load_config(None, ["sft.tasks.titles_to_item=1"])) == {**default, "titles_to_item": 1}
+    assert weights(load_config(None, ["sft.tasks.next_item=3"])) == {**default, "next_item": 3}
+    assert weights(load_config(None, ["sft.tasks.next_item.weight=3"])) == {**default, "next_item": 3}
+    changed = read(tmp_path, "sft: {tasks: {next_item: 1}}\n", "sft.tasks.item_to_title=2")
+    assert weights(changed) == {"next_item": 1, "item_to_title": 2}
+
+
 def test_a_key_within_a_mapping_can_be_set_alone():
     assert load_config(None, ["sft.trainer.max_grad_norm=0.5"]).sft.trainer == {"max_grad_norm": 0.5}
 
@@ -106,6 +127,7 @@ def test_the_resolved_yaml_gives_the_same_config(tmp_path):
             "sft.learning_rate=1e-6",
             "sft.trainer={adam_epsilon: 1e-6, max_grad_norm: 2}",
             "rl.rewards={rule: 0.5}",
+            'sft.tasks={next_item: 1, mine: {prompt: "{title}", completion: "{sid}", weight: 2}}',
         ],
     )
     assert read(tmp_path, config.to_yaml()) == config
@@ -164,6 +186,14 @@ def test_all_faults_are_named_at_once():
             "tokenizer: codebook_sizes needs at least one level of at least one code",
         ),
         ("sft=3", "sft: expected a valid dictionary .*got 3"),
+        ("sft.tasks=[next_item]", r"sft\.tasks: expected a valid dictionary, got \['next_item'\]"),
+        ("sft.tasks.next_item=-1", "sft.tasks.next_item.weight: expected greater than or equal to 0, got -1"),
+        ("sft.tasks.next_item=.inf", "sft.tasks.next_item.weight: expected a finite number, got inf"),
+        ("sft.tasks.next_item=much", "sft.tasks.next_item.weight: expected a valid number.* got 'much'"),
+        (
+            'sft.tasks.mine={promt: "{title}"}',
+            r'sft\.tasks\.mine\.promt is not an option\. Did you mean "prompt"\? Known in section',
+        ),
         ("rl.rewards.rule=much", "rl.rewards.rule: expected a valid number.* got 'much'"),
         ("embedding.method=file", "embedding.method=file needs embedding.path"),
     ],

@@ -237,6 +237,53 @@ def test_settings_of_rl_are_refused_before_anything_is_trained(
     assert toy.contents(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("sft.tasks={next_itm: 1}", r'there is no task "next_itm"\. Did you mean "next_item"\?'),
+        ("sft.tasks.next_item=-1", r"sft\.tasks\.next_item\.weight: expected greater than or equal to 0"),
+        ("sft.tasks={next_item: 0}", r"sft\.tasks: all weights are 0"),
+        ("sft.tasks.preference_to_item=1", r"the catalogue has no table of users\. Set catalog\.users"),
+        ('sft.tasks.mine={prompt: "{title} is"}', r"sft\.tasks\.mine has no completion"),
+        (
+            'sft.tasks.mine={prompt: "{titel} is", completion: "{sid}"}',
+            r'sft\.tasks\.mine\.prompt: "\{titel\}" names a column .*Did you mean "title"\?',
+        ),
+        ('sft.tasks.mine={prompt: "{title} is", completion: "{"}', r'completion: "\{" has an unmatched "\{"'),
+    ],
+)
+@pytest.mark.parametrize("stage", ["run", "sft"])
+def test_tasks_that_cannot_be_trained_on_are_refused_before_anything_is_trained(
+    stage: str, setting: str, message: str, toy_run: Path, tmp_path: Path, command: Command
+) -> None:
+    config = toy.write(tmp_path) if stage == "run" else toy.copy(toy_run, tmp_path, without=("rl", "sft"))
+    before = toy.contents(tmp_path)
+    assert_refused(command(stage, config, setting), message)
+    assert toy.contents(tmp_path) == before
+
+
+def test_a_row_per_user_is_refused_where_prompts_are_in_words(
+    toy_run: Path, tmp_path: Path, command: Command
+) -> None:
+    config = toy.copy(toy_run, tmp_path, without=("rl", "sft"))
+    ended = command("sft", config, "sft.rows=user", "prompt.template=instruct")
+    assert_refused(ended, r"sft\.rows=user puts a whole history into one row, .* Set sft\.rows=prefix")
+
+
+def test_rows_longer_than_the_model_has_positions_are_refused(
+    toy_run: Path, tmp_path: Path, command: Command
+) -> None:
+    config = toy.copy(toy_run, tmp_path, without=("rl", "sft"))
+    small_model("qwen2", vocab_size=300, max_position_embeddings=32).save_pretrained(tmp_path / "model")
+    text_tokenizer().save_pretrained(tmp_path / "model")
+    before = toy.contents(tmp_path)
+    ended = command("sft", config, f"model.path={tmp_path / 'model'}")
+    assert_refused(
+        ended, r"next_item: a row has \d+ tokens, but the model has 32 positions .* Lower prompt\."
+    )
+    assert toy.contents(tmp_path) == before
+
+
 def test_an_unknown_field_of_the_trainer_is_refused(toy_run: Path, tmp_path: Path, command: Command) -> None:
     config = toy.copy(toy_run, tmp_path, without=("rl", "sft"))
     before = toy.contents(tmp_path)

@@ -28,7 +28,7 @@ FLOORS = """
     stages inspection
     health
     recommender trainers baselines
-    sid_model
+    sid_model tasks
     shared_prefix prompts models
     decoding
     decoding.exact decoding.processor
@@ -38,12 +38,12 @@ FLOORS = """
     decoding.filters
     scoring
     attention
-    config
+    config tasks.template
     catalog embedding baselines.config generations item_sum
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config
-    errors progress sections
+    errors progress sections tasks.wordings
 """
 FLOOR_OF = {
     f"sidrec.{name}": height

@@ -1,14 +1,15 @@
 """Prompts: what the model reads, token by token, and what can never get into it."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
-from models import qwen3_tokenizer, text_tokenizer
+from models import qwen3_tokenizer, sentencepiece_words, text_tokenizer
+from task_rows import history_rows
 
 from sidrec.errors import ArtifactError
 from sidrec.prompts import PromptBuilder, PromptSettings
-from sidrec.trainers.rows import history_rows
 from sidrec.vocabulary import SIDVocabulary
 
 CODES = np.array([[0, 1], [2, 0], [1, 1], [2, 1]])  # items 0 to 3
@@ -98,46 +99,6 @@ def test_an_empty_history_raises(template):
         builder(plain_words(), template).next_item([])
 
 
-def test_titles_and_items_are_asked_for_in_compact_form():
-    words = plain_words()
-    prompts = builder(words)
-    assert read(words, prompts.title_to_item("The red lamp")) == "<|bos|>The red lamp =>"
-    assert read(words, prompts.item_to_title(2)) == f"<|bos|>{WRITTEN[2]} =>"
-
-
-def test_titles_and_items_are_asked_for_in_words():
-    words = qwen3_words()
-    prompts = builder(words, "instruct")
-    answer = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-    assert read(words, prompts.title_to_item("The red lamp")) == (
-        f'<|im_start|>user\nWhich semantic ID names the item with the title "The red lamp"?{answer}'
-    )
-    assert read(words, prompts.item_to_title(2)) == (
-        f"<|im_start|>user\nWhat is the title of the item {WRITTEN[2]}?{answer}"
-    )
-
-
-@pytest.mark.parametrize("make_words", WORDS)
-def test_a_long_title_is_cut(make_words):
-    words = make_words()
-    prompts = builder(words, max_title_tokens=3)
-    whole = words("The red garden chair by the blue lamp", add_special_tokens=False)["input_ids"]
-    assert len(whole) > 3
-    assert prompts.title_tokens("The red garden chair by the blue lamp") == whole[:3]
-    arrow = words(" =>", add_special_tokens=False)["input_ids"]
-    asked = prompts.title_to_item("The red garden chair by the blue lamp")
-    assert asked == [prompts.bos_id, *whole[:3], *arrow]
-
-
-@pytest.mark.parametrize("make_words", WORDS)
-@pytest.mark.parametrize("template", ["compact", "instruct"])
-def test_a_cut_title_is_the_same_in_the_question(make_words, template):
-    words = make_words()
-    prompts = builder(words, template, max_title_tokens=3)
-    cut = read(words, prompts.title_tokens("The red garden chair by the blue lamp"))
-    assert prompts.title_to_item("The red garden chair by the blue lamp") == prompts.title_to_item(cut)
-
-
 ATTACKS = [
     "<a_1>",
     "x<a_2><b_0>y",
@@ -151,31 +112,39 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("make_words", WORDS)
-@pytest.mark.parametrize("title", ATTACKS)
-def test_a_title_never_becomes_a_sid_or_special_token(make_words, title):
+@pytest.mark.parametrize("is_spaced", [True, False])
+@pytest.mark.parametrize("text", ATTACKS)
+def test_a_text_never_becomes_a_sid_or_special_token(make_words, is_spaced, text):
     words = make_words()
+    [tokens] = builder(words).encode_texts([text], is_spaced=is_spaced)
+    assert tokens
+    assert not set(tokens) & set(words.get_added_vocab().values())
+
+
+@pytest.mark.parametrize("make_words", WORDS)
+@pytest.mark.parametrize("text", ["The red lamp", "a < b > c", "<3 of <a> _1>", "Größe 漢字", "a|im_start|b"])
+def test_an_honest_text_is_encoded_as_it_is(make_words, text):
+    words = make_words()
+    for space in ("", " "):
+        [tokens] = builder(words).encode_texts([text], is_spaced=space == " ")
+        assert tokens == words(space + text, add_special_tokens=False)["input_ids"]
+
+
+def test_texts_are_encoded_together_and_an_empty_one_has_no_tokens():
+    prompts = builder(plain_words())
+    [lamp], [chair] = (prompts.encode_texts([text], is_spaced=True) for text in ("lamp", "chair"))
+    assert prompts.encode_texts(["lamp", "", "chair"], is_spaced=True) == [lamp, [], chair]
+    assert prompts.encode_texts(["", ""], is_spaced=True) == [[], []]
+    assert prompts.encode_texts([], is_spaced=True) == []
+
+
+def test_a_text_tokenizer_that_opens_texts_with_a_space_adds_none_within_a_prompt():
+    words = sentencepiece_words()
+    assert words.tokenize("lamp") == ["▁lamp"]
     prompts = builder(words)
-    assert not set(prompts.title_tokens(title)) & set(words.get_added_vocab().values())
-
-
-@pytest.mark.parametrize("make_words", WORDS)
-@pytest.mark.parametrize("template", ["compact", "instruct"])
-@pytest.mark.parametrize("title", ATTACKS)
-def test_a_question_holds_no_more_special_tokens_than_its_template(make_words, template, title):
-    words = make_words()
-    prompts = builder(words, template)
-    added = set(words.get_added_vocab().values())
-    found = [token for token in prompts.title_to_item(title) if token in added]
-    assert found == [token for token in prompts.title_to_item("The red lamp") if token in added]
-
-
-@pytest.mark.parametrize("make_words", WORDS)
-@pytest.mark.parametrize(
-    "title", ["The red lamp", "a < b > c", "<3 of <a> _1>", "Größe 漢字", "a|im_start|b"]
-)
-def test_an_honest_title_is_encoded_as_it_is(make_words, title):
-    words = make_words()
-    assert builder(words).title_tokens(title) == words(title, add_special_tokens=False)["input_ids"]
+    inside = {spaced: prompts.encode_texts(["lamp"], is_spaced=spaced)[0] for spaced in (True, False)}
+    assert words.convert_ids_to_tokens(inside[True]) == ["▁lamp"]
+    assert words.convert_ids_to_tokens(inside[False]) == ["lamp"]
 
 
 @pytest.mark.parametrize("make_words", WORDS)
@@ -199,10 +168,20 @@ def test_the_instruct_prompt_is_the_beginning_of_the_training_row(make_words):
 
 def test_settings_survive_save_and_load(tmp_path):
     settings = PromptSettings(
-        template="instruct", max_history=7, max_title_tokens=9, normalization="vocabulary"
+        template="instruct",
+        max_history=7,
+        max_title_tokens=9,
+        max_text_tokens=11,
+        normalization="vocabulary",
     )
     settings.save(tmp_path / "prompts.json")
     assert PromptSettings.load(tmp_path / "prompts.json") == settings
+
+
+def test_settings_of_a_model_from_before_there_were_other_texts_are_read(tmp_path):
+    old = {"template": "compact", "max_history": 7, "max_title_tokens": 9, "normalization": "catalog"}
+    (tmp_path / "prompts.json").write_text(json.dumps(old))
+    assert PromptSettings.load(tmp_path / "prompts.json").max_history == 7
 
 
 def test_missing_settings_say_which_file(tmp_path):

@@ -8,19 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import small_model, text_tokenizer
+from task_rows import alignment_rows, history_rows
 
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
-from sidrec.trainers.rows import (
-    IGNORED,
-    NO_ITEM,
-    TEXT,
-    Row,
-    RowDataset,
-    alignment_rows,
-    collate,
-    history_rows,
-)
+from sidrec.tasks.rows import IGNORED, NO_ITEM, TEXT, Row
+from sidrec.trainers.rows import RowDataset, collate
 from sidrec.trainers.sft import sft_loss
 from sidrec.trie import SIDTrie
 from sidrec.vocabulary import SIDVocabulary
@@ -98,7 +91,9 @@ def test_with_instruct_every_target_has_a_prompt_of_its_own():
         prompt = prompts.next_item(history)
         assert row.input_ids == [*prompt, *tokens_of(prompts, target)]
         assert row.kinds == [IGNORED] * len(prompt) + [0, 1]
-        assert row.items == [NO_ITEM] * len(prompt) + [target, target]
+        assert [item for item in row.items if item != NO_ITEM] == [
+            item for item in [*history, target] for _ in range(2)
+        ]
 
 
 def test_with_instruct_a_history_of_one_item_has_nothing_to_learn():
@@ -124,7 +119,7 @@ def test_the_item_row_asks_for_the_title_and_its_end():
     prompt, title = [prompts.bos_id, *tokens_of(prompts, 1), *encode(" =>")], encode("The red lamp")
     assert answer.input_ids == [*prompt, *title, prompts.eos_id]
     assert answer.kinds == [IGNORED] * len(prompt) + [TEXT] * (len(title) + 1)
-    assert answer.items == [NO_ITEM] * len(answer.input_ids)
+    assert answer.items == [NO_ITEM, 1, 1] + [NO_ITEM] * (len(answer.input_ids) - 3)
 
 
 def test_a_long_title_is_cut_and_still_ends():
@@ -216,7 +211,7 @@ def test_a_forced_code_costs_nothing_over_the_catalogue():
     # After a_0 only b_1 can follow, so item 0 costs what its first code costs, halved by the mean.
     prompts = builder()
     scorer = make_scorer(prompts, "catalog")
-    row = next(alignment_rows(prompts, 0, "lamp"))
+    row, _ = alignment_rows(prompts, 0, "lamp")
     first, second = naive_losses(scorer, prompts, row)
     assert second == pytest.approx(0)
     assert loss_of(scorer, prompts, [row]).item() == pytest.approx(first / 2, abs=1e-5)

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from sidrec.catalog.categories import category_column, main_categories
-from sidrec.catalog.columns import source_of
-from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items
+from sidrec.catalog.columns import as_strings, source_of
+from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items, normalize_users
 from sidrec.errors import ArtifactError, CatalogError
 
 MIN_EVENTS_TO_SPLIT = 3
@@ -76,6 +76,7 @@ class Catalog:
         interactions: `user_id`, `item_id` (str), `timestamp` (int64 or float64).
         order: What gave the order of events: "column 'lent_at'", or "rows" (`timestamp` is the row's number).
         category: Column of `items` with the categories; None without one.
+        users: `user_id` (str), then the columns given, row by row the users of `sequences`; None without any.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Catalog:
         items: pd.DataFrame,
         interactions: pd.DataFrame,
         *,
+        users: pd.DataFrame | None = None,
         item_id: str = "item_id",
         user_id: str = "user_id",
         timestamp: str | None = None,
@@ -105,6 +107,9 @@ class Catalog:
             user_id=user_id,
             timestamp=timestamp,
             items_name=source_of(items, "items"),
+        )
+        self.users = (
+            None if users is None else normalize_users(users, self._sequences.user_ids, user_id=user_id)
         )
 
     @property
@@ -151,7 +156,10 @@ class Catalog:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of ids, titles, texts and events, the same after a reload. Other columns do not count."""
+        """Hash of ids, titles, texts, events and all of the users, the same after a reload.
+
+        Other columns of the items do not count.
+        """
         digest = hashlib.sha256(b"sidrec catalog 1\n")
         for column in ("item_id", "title", "text"):
             digest.update(json.dumps(self.items[column].tolist()).encode())
@@ -161,10 +169,13 @@ class Catalog:
         for array in (sequences.offsets, sequences.items, times):
             little_endian = array.dtype.newbyteorder("<")
             digest.update(little_endian.str.encode() + array.astype(little_endian).tobytes())
+        if self.users is not None:
+            cells = {str(name): as_strings(self.users[name]).tolist() for name in self.users.columns}
+            digest.update(json.dumps(cells).encode())
         return digest.hexdigest()
 
     def save(self, directory: Path) -> None:
-        """Write `items.parquet` and `interactions.parquet` into `directory`, which is made when missing."""
+        """Write the tables as `.parquet` files into `directory`, which is made when missing."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         items = pa.Table.from_pandas(self.items, preserve_index=False)
@@ -178,6 +189,11 @@ class Catalog:
         parquet.write_table(
             interactions.replace_schema_metadata(metadata), directory / "interactions.parquet"
         )
+        users_path = directory / "users.parquet"
+        if self.users is None:
+            users_path.unlink(missing_ok=True)
+        else:
+            parquet.write_table(pa.Table.from_pandas(self.users, preserve_index=False), users_path)
 
     @classmethod
     def load(cls, directory: Path) -> Catalog:
@@ -190,9 +206,11 @@ class Catalog:
             read_stored(Path(directory) / name) for name in ("items.parquet", "interactions.parquet")
         )
         category = (items.schema.metadata or {}).get(_CATEGORY_KEY)
+        users_path = Path(directory) / "users.parquet"
         catalog = cls(
             items.to_pandas(),
             interactions.to_pandas(),
+            users=read_stored(users_path).to_pandas() if users_path.is_file() else None,
             text="{text}",
             title="title",
             timestamp="timestamp",
@@ -226,6 +244,7 @@ class Catalog:
         """Return the statistics as a few lines to print."""
         facts = self.statistics()
         lengths = facts["events_per_user"]
+        about_users = [] if self.users is None else [f"known of users: {', '.join(self.users.columns[1:])}"]
         return "\n".join(
             [
                 f"{facts['users']:,} users, {facts['items']:,} items, {facts['events']:,} events "
@@ -235,5 +254,6 @@ class Catalog:
                 f"max {lengths['max']}",
                 f"items without events: {facts['items_without_events']:,}; users with fewer than "
                 f"{MIN_EVENTS_TO_SPLIT} events (train only): {facts['users_too_short_to_split']:,}",
+                *about_users,
             ]
         )

@@ -24,10 +24,17 @@ class CatalogConfig(Section):
         description="One row per event (who had what, when), in the same formats, LC-Rec .inter.json or "
         "RecBole .inter.",
     )
+    users: Path | None = Field(
+        None,
+        description="One row per user of the interactions, in the same formats; for tasks of SFT that say "
+        "something of the user. Absent: the *.user of a RecBole directory, if there is one.",
+    )
     item_id: str = Field(
         "item_id", description="Column of the item id, in both tables. Ids are text: 007 is not 7."
     )
-    user_id: str = Field("user_id", description="Column of the user id in the interactions.")
+    user_id: str = Field(
+        "user_id", description="Column of the user id in the interactions, and in the users."
+    )
     timestamp: str | None = Field(
         None,
         description="Column of the time of an event: numbers (any unit) or ISO dates (UTC unless they say "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -16,25 +16,27 @@ from sidrec.catalog.files import read_utf8, reject_lone_surrogates
 from sidrec.errors import CatalogError
 
 
-def read_lcrec_items(path: Path, setting: str, *, item_id: str) -> pd.DataFrame:
-    """Read `*.item.json`: one row per key, which becomes the column `item_id`, and a column per field.
+def read_lcrec_fields(
+    path: Path, setting: str, *, id_column: str, what: Literal["item", "user"] = "item"
+) -> pd.DataFrame:
+    """Read `*.item.json`, or users in its form: a row per key, which becomes `id_column`, a column per field.
 
     Raises:
         CatalogError: If the file is missing, no JSON, or not an object of objects.
     """
-    form = '{item: {"title": ..., ...}}'
+    form = '{item: {"title": ..., ...}}' if what == "item" else '{user: {"preference": ..., ...}}'
     document = _read_object(path, setting, form)
     for key, fields in document.items():
         if not isinstance(fields, dict):
             raise CatalogError(
-                f'{path}: item "{key}" is {_kind(fields)}, expected an object of fields. Write {form}.'
+                f'{path}: {what} "{key}" is {_kind(fields)}, expected an object of fields. Write {form}.'
             )
-        if item_id in fields:
+        if id_column in fields:
             raise CatalogError(
-                f'{path}: item "{key}" has a field "{item_id}" beside its key, expected the key alone. '
-                "Remove the field, or set catalog.item_id to another name."
+                f'{path}: {what} "{key}" has a field "{id_column}" beside its key, expected the key alone. '
+                f"Remove the field, or set catalog.{what}_id to another name."
             )
-    frame = pd.DataFrame([{item_id: key, **fields} for key, fields in document.items()], dtype=object)
+    frame = pd.DataFrame([{id_column: key, **fields} for key, fields in document.items()], dtype=object)
     frame.attrs["source"] = path.name
     return frame
 

@@ -35,14 +35,7 @@ def normalize_items(
     _require_rows(items, name)
     ids = as_strings(require_column(items, item_id, setting="catalog.item_id", default="items"))
     _require_ids(ids, column=item_id, name=name)
-    repeated = ids[ids.duplicated()]
-    if len(repeated):
-        first = repeated.iloc[0]
-        rows = np.flatnonzero(ids == first)[:2] + 1
-        raise CatalogError(
-            f'{name}: the {item_id} "{first}" is in data rows {rows[0]} and {rows[1]}, expected each item '
-            f"once ({len(repeated)} rows too many). Remove the duplicates."
-        )
+    _require_once(ids, column=item_id, name=name, what="item")
     texts = render_texts(items, text, item_id=item_id)
     for row, rendered in enumerate(texts):
         if not rendered:
@@ -102,6 +95,37 @@ def normalize_interactions(
     return table.iloc[by_user_and_time].reset_index(drop=True), order
 
 
+def normalize_users(
+    users: pd.DataFrame, user_ids: Sequence[str], *, user_id: str = "user_id"
+) -> pd.DataFrame:
+    """Return `user_id` (str), then the other columns: a row for each of `user_ids`, in their order.
+
+    The id column is renamed. Users without events are left out: no row of any task is about them.
+
+    Raises:
+        CatalogError: If there is no id column, an id is empty or there twice, or a user has no row.
+    """
+    name = source_of(users, "users")
+    _require_rows(users, name)
+    ids = as_strings(require_column(users, user_id, setting="catalog.user_id", default="users"))
+    _require_ids(ids, column=user_id, name=name)
+    _require_once(ids, column=user_id, name=name, what="user")
+    places = pd.Index(ids).get_indexer(pd.Index(user_ids))
+    absent = [known for known, place in zip(user_ids, places.tolist(), strict=True) if place < 0]
+    if absent:
+        raise CatalogError(
+            f"{name} has no row for {len(absent)} of the {len(user_ids)} users with events: "
+            f"{name_unknown(absent, pd.Index(ids))} Add them, or set catalog.users to another file."
+        )
+    others = {
+        str(column): _storable(users[column])
+        for column in users.columns
+        if column != user_id and str(column) != "user_id"
+    }
+    table = pd.concat([pd.DataFrame({"user_id": ids}), pd.DataFrame(others, index=ids.index)], axis=1)
+    return table.iloc[places].reset_index(drop=True)
+
+
 def name_unknown(unknown: Iterable[str], item_index: pd.Index) -> str:
     """List the first three unknown ids, the first with its nearest known one."""
     distinct = list(dict.fromkeys(unknown))
@@ -122,6 +146,18 @@ def _require_ids(ids: pd.Series, *, column: str, name: str) -> None:
         raise CatalogError(
             f"{name}: data row {int(np.argmax(empty)) + 1} has an empty {column}, expected an id "
             f"({int(empty.sum())} such rows). Fill it in or remove the row."
+        )
+
+
+def _require_once(ids: pd.Series, *, column: str, name: str, what: str) -> None:
+    """Raise for an id that two rows have."""
+    repeated = ids[ids.duplicated()]
+    if len(repeated):
+        first = repeated.iloc[0]
+        rows = np.flatnonzero(ids == first)[:2] + 1
+        raise CatalogError(
+            f'{name}: the {column} "{first}" is in data rows {rows[0]} and {rows[1]}, expected each {what} '
+            f"once ({len(repeated)} rows too many). Remove the duplicates."
         )
 
 

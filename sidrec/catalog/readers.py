@@ -8,14 +8,14 @@ import pandas as pd
 
 from sidrec.catalog.catalog import Catalog
 from sidrec.catalog.config import CatalogConfig
-from sidrec.catalog.lcrec import find_lcrec_pair, read_lcrec_interactions, read_lcrec_items
-from sidrec.catalog.recbole import find_recbole_pair, is_recbole, read_recbole
+from sidrec.catalog.lcrec import find_lcrec_pair, read_lcrec_fields, read_lcrec_interactions
+from sidrec.catalog.recbole import find_recbole_pair, find_recbole_users, is_recbole, read_recbole
 from sidrec.catalog.tables import read_table
 from sidrec.errors import CatalogError
 
 
 def read_catalog(config: CatalogConfig) -> Catalog:
-    """Read and check the two tables that `config` names.
+    """Read and check the tables that `config` names.
 
     Raises:
         CatalogError: If a file cannot be read or the tables do not fit together.
@@ -31,6 +31,7 @@ def read_catalog(config: CatalogConfig) -> Catalog:
     return Catalog(
         items,
         interactions,
+        users=_read_users(config),
         item_id=config.item_id,
         user_id=config.user_id,
         timestamp=config.timestamp,
@@ -43,8 +44,20 @@ def read_catalog(config: CatalogConfig) -> Catalog:
 def read_items(path: Path, *, item_id: str, setting: str = "catalog.items") -> pd.DataFrame:
     """Read a table of items as it is in the file; `normalize_items` checks it."""
     if _is_lcrec(path):
-        return read_lcrec_items(path, setting, item_id=item_id)
+        return read_lcrec_fields(path, setting, id_column=item_id)
     return _read_table(path, setting)
+
+
+def _read_users(config: CatalogConfig) -> pd.DataFrame | None:
+    """Read the table of users, if there is one."""
+    path = config.users
+    if path is None and config.items is not None and config.interactions is None:
+        path = find_recbole_users(config.items)
+    if path is None:
+        return None
+    if _is_lcrec(path):
+        return read_lcrec_fields(path, "catalog.users", id_column=config.user_id, what="user")
+    return _read_table(path, "catalog.users")
 
 
 def _read_table(path: Path, setting: str) -> pd.DataFrame:

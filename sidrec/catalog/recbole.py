@@ -1,8 +1,7 @@
-"""RecBole's atomic files as the two tables they stand for: `NAME.item` and `NAME.inter`.
+"""RecBole's atomic files as the tables they stand for: `NAME.item`, `NAME.inter` and `NAME.user`.
 
 Tab separated, each header cell a name with its type (`movie_title:token_seq`), without quoting: a double
-quote is a character like any other. `NAME.user` and the other atomic files are not a catalogue's and are not
-read.
+quote is a character like any other. The other atomic files are not a catalogue's and are not read.
 
 Source: RecBole's documentation, "Atomic Files".
 """
@@ -21,8 +20,8 @@ TYPES = ("token", "token_seq", "float", "float_seq")
 
 
 def is_recbole(path: Path) -> bool:
-    """Say whether a file is one of the two atomic files that are read, by its name."""
-    return path.name.lower().removesuffix(".gz").endswith((".item", ".inter"))
+    """Say whether a file is one of the atomic files that are read, by its name."""
+    return path.name.lower().removesuffix(".gz").endswith((".item", ".inter", ".user"))
 
 
 def read_recbole(path: Path, setting: str) -> pd.DataFrame:
@@ -80,6 +79,17 @@ def find_recbole_pair(directory: Path) -> tuple[Path, Path]:
             "Name the files in catalog.items and catalog.interactions."
         )
     return items[0], interactions[0]
+
+
+def find_recbole_users(directory: Path) -> Path | None:
+    """Return the `*.user` of a directory, None without one."""
+    found = sorted(directory.glob("*.user"))
+    if len(found) > 1:
+        raise CatalogError(
+            f"catalog.items: {directory} is a directory with {len(found)} files *.user, expected one at "
+            "most. Name it in catalog.users."
+        )
+    return found[0] if found else None
 
 
 def _numbers(column: pd.Series, path: Path) -> pd.Series:

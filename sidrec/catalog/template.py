@@ -53,10 +53,11 @@ def text_columns(items: pd.DataFrame, *, item_id: str) -> list[str]:
     return [name for name in items.columns if name != item_id and is_text(items[name])]
 
 
-def parse_template(template: str) -> tuple[list[str], list[str]]:
+def parse_template(template: str, setting: str = "catalog.text") -> tuple[list[str], list[str]]:
     """Split a template into n + 1 literal parts and the n column names between them.
 
-    `{name}` is a column, whatever characters but braces the name has; `{{` and `}}` are braces.
+    `{name}` is a column, whatever characters but braces the name has; `{{` and `}}` are braces. `setting` is
+    what to call the template in a message.
 
     Raises:
         CatalogError: If a brace is unmatched or no column is named.
@@ -68,14 +69,14 @@ def parse_template(template: str) -> tuple[list[str], list[str]]:
             literals.append("")
         elif piece.group() in ("{", "}"):
             raise CatalogError(
-                f'catalog.text: "{template}" has an unmatched "{piece.group()}" at character '
+                f'{setting}: "{template}" has an unmatched "{piece.group()}" at character '
                 f'{piece.start() + 1}. Write columns as {{title}}, and a brace as "{{{{" or "}}}}".'
             )
         else:
             literals[-1] += {"{{": "{", "}}": "}"}.get(piece.group(), piece.group())
     if not names:
         raise CatalogError(
-            f'catalog.text: "{template}" names no column, so all items would have the same text. '
+            f'{setting}: "{template}" names no column, so all items would have the same text. '
             'Write columns in braces, e.g. "{title}. {description}".'
         )
     return literals, names

@@ -45,6 +45,7 @@ def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
     """
     catalog = read_catalog(config.catalog) if catalog is None else catalog
     check_rl(config, catalog, split_catalog(catalog, config.split))
+    sft_stage.check_sft(config, catalog)
     tokenize(config, catalog=catalog)
     run_baselines(config)
     _models(config)

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from sidrec.artifacts import Stage, write_json
+from sidrec.catalog import Catalog
 from sidrec.config import Config
+from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.stages.run import Run, load_run
+from sidrec.tasks.rows import RowSource
+from sidrec.tasks.task import Task, check_rows, column_inputs, tasks_of
+from sidrec.tasks.values import Values
 
 logger = logging.getLogger(__name__)
 
 
 def sft(config: Config) -> Path:
-    """Train on next items and titles and write a model directory to `sft/`.
+    """Train on the tasks of `sft.tasks` and write a model directory to `sft/`.
 
     The checkpoint with the best valid NDCG@10 is kept. A killed run goes on from its last checkpoint to the
     same weights.
@@ -27,7 +32,7 @@ def sft(config: Config) -> Path:
 
     Raises:
         ArtifactError: If `tokenize` has not been run, or for another catalogue.
-        ConfigError: If the model or the trainer's options cannot be used.
+        ConfigError: If a task, the model or the trainer's options cannot be used.
     """
     run = load_run(config)
     stage = stage_of(config, run)
@@ -49,7 +54,21 @@ def stage_of(config: Config, run: Run) -> Stage:
         name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "sft", "split")
     }
     settings["num_beams"] = config.evaluation.num_beams
-    return Stage(config.output / "sft", "sft", settings, run.inputs(), config.seed)
+    inputs = run.inputs() | column_inputs(check_sft(config, run.catalog), run.catalog)
+    return Stage(config.output / "sft", "sft", settings, inputs, config.seed)
+
+
+def check_sft(config: Config, catalog: Catalog) -> list[Task]:
+    """Return the tasks of a config; raise what is wrong with them, before anything is trained.
+
+    Raises:
+        ConfigError: As `tasks_of` and `check_rows`.
+        CatalogError: As `tasks_of`.
+    """
+    style = resolve_prompts(config).template
+    tasks = tasks_of(config.sft.tasks, style, catalog)
+    check_rows(config.sft.rows, tasks, style)
+    return tasks
 
 
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
@@ -59,17 +78,19 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.models import make_model
     from sidrec.sid_model import SIDModel, training_device
     from sidrec.stages.training import Validation, train
+    from sidrec.tasks.build import all_rows
+    from sidrec.tasks.lengths import most_tokens
     from sidrec.trainers.callbacks import TrainingReport
-    from sidrec.trainers.rows import alignment_rows, history_rows
     from sidrec.trainers.sft import SFTTrainer, add_dropout
 
     prompt_settings = resolve_prompts(config)
+    tasks = check_sft(config, run.catalog)
     levels = run.semantic_ids.codes.shape[1]
     model, text_tokenizer, _ = make_model(
         config.model,
-        run.catalog.items["text"].tolist() + run.catalog.items["title"].tolist(),
+        texts_of(run.catalog),
         run.semantic_ids.codebook_sizes,
-        max_positions=1 + (prompt_settings.max_history + 1) * levels + prompt_settings.max_title_tokens,
+        max_positions=max(most_tokens(task, prompt_settings, levels) for task in tasks),
         seed=config.seed,
     )
     torch.nn.Module.to(model, training_device())
@@ -77,18 +98,15 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         model, text_tokenizer, run.semantic_ids, prompt_settings, memory_mb=config.evaluation.memory_mb
     )
     sid_model.scorer.require_linear_logits()
-    rows = [row for history in run.split.train for row in history_rows(sid_model.prompts, history.tolist())]
-    history_count = len(rows)
-    if config.sft.alignment:
-        titles = run.catalog.items["title"].tolist()
-        rows += [
-            row for item, title in enumerate(titles) for row in alignment_rows(sid_model.prompts, item, title)
-        ]
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    source = row_source(config, run, sid_model.prompts, max_positions=positions)
+    truncated: dict[str, int] = {}
+    rows = list(all_rows(tasks, source, truncated))
+    counts = {task.name: sum(row.task == number for row in rows) for number, task in enumerate(tasks)}
     logger.info(
-        "sft: %s parameters, %s history rows, %s title rows, template %s, loss %s",
+        "sft: %s parameters; rows: %s; template %s, loss %s",
         f"{model.num_parameters():,}",
-        f"{history_count:,}",
-        f"{len(rows) - history_count:,}",
+        ", ".join(f"{count:,} of {name} ({truncated[name]:,} cut)" for name, count in counts.items()),
         prompt_settings.template,
         prompt_settings.normalization,
     )
@@ -111,7 +129,8 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     sid_model.save(directory)
     return {
         "parameters": model.num_parameters(),
-        "rows": {"history": history_count, "title": len(rows) - history_count},
+        "rows": counts,
+        "truncated": truncated,
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
         "best_step": trainer.state.best_global_step,
@@ -121,15 +140,28 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     }
 
 
-def resolve_prompts(config: Config) -> Any:
-    """Fill in what depends on the model: presets read SIDs only, models of one's own read words."""
-    from sidrec.prompts import PromptSettings
+def row_source(
+    config: Config, run: Run, prompts: PromptBuilder, *, max_positions: int | None = None
+) -> RowSource:
+    """Return what the rows of a run are made from."""
+    values = Values(prompts, run.catalog.items, run.catalog.users)
+    return RowSource(prompts, values, run.split.train, rows=config.sft.rows, max_positions=max_positions)
 
+
+def texts_of(catalog: Catalog) -> list[str]:
+    """Return what the text tokenizer of a preset is trained on."""
+    texts: list[str] = catalog.items["text"].tolist() + catalog.items["title"].tolist()
+    return texts
+
+
+def resolve_prompts(config: Config) -> PromptSettings:
+    """Fill in what depends on the model: presets read SIDs only, models of one's own read words."""
     scratch = config.model.path is None
     return PromptSettings(
         template=config.prompt.template or ("compact" if scratch else "instruct"),
         max_history=config.prompt.max_history,
         max_title_tokens=config.prompt.max_title_tokens,
+        max_text_tokens=config.prompt.max_text_tokens,
         normalization=config.sft.loss or ("catalog" if scratch else "vocabulary"),
         last_token=config.prompt.last_token,
     )

@@ -1,82 +1,15 @@
-"""SFT rows: token ids and, token by token, what is supervised there."""
+"""SFT rows as the Trainer wants them: a data set with lengths, and batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sidrec.prompts import PromptBuilder
-
-IGNORED, TEXT = -1, -2  # kinds of a token; 0..L-1 is a SID token of that level with a loss on it
-NO_ITEM = -1
-
-
-@dataclass(frozen=True)
-class Row:
-    """One training sequence of T tokens.
-
-    Attributes:
-        input_ids: T token ids.
-        kinds: T integers: IGNORED, TEXT (a loss over the vocabulary), or the level of a SID token with a
-            loss.
-        items: T catalogue rows, the item a SID token belongs to, else NO_ITEM.
-    """
-
-    input_ids: list[int]
-    kinds: list[int]
-    items: list[int]
-
-
-def history_rows(prompts: PromptBuilder, history: Sequence[int]) -> Iterator[Row]:
-    """Yield a user's rows for next-item prediction, each target supervised once.
-
-    With the compact template a history is one row with a loss at every item; one longer than the model sees
-    is cut into windows whose older half is context only. With the instruct template each target needs a
-    prompt of its own.
-    """
-    items = [int(item) for item in history]
-    if prompts.settings.template == "instruct":
-        for place in range(1, len(items)):
-            yield _completed(prompts.next_item(items[:place]), prompts, items[place])
-        return
-    window = prompts.settings.max_history + 1
-    supervised = 0
-    while supervised < len(items):
-        context = 0 if supervised == 0 else max(1, window // 2)
-        start = supervised - context
-        yield _compact_row(prompts, items[start : start + window], context)
-        supervised = start + window
-
-
-def alignment_rows(prompts: PromptBuilder, item: int, title: str) -> Iterator[Row]:
-    """Yield the two rows that tie an item's title and its SID together."""
-    yield _completed(prompts.title_to_item(title), prompts, item)
-    question = prompts.item_to_title(item)
-    answer = [*prompts.title_tokens(title), prompts.eos_id]
-    kinds = [IGNORED] * len(question) + [TEXT] * len(answer)
-    yield Row([*question, *answer], kinds, [NO_ITEM] * len(kinds))
-
-
-def _compact_row(prompts: PromptBuilder, items: list[int], context: int) -> Row:
-    levels = list(range(prompts.codes.shape[1]))
-    kinds = [IGNORED, *([IGNORED] * len(levels) * context), *(levels * (len(items) - context))]
-    owners = [NO_ITEM, *(item for item in items for _ in levels)]
-    return Row([prompts.bos_id, *(t for item in items for t in prompts.item_tokens[item])], kinds, owners)
-
-
-def _completed(prompt: list[int], prompts: PromptBuilder, item: int) -> Row:
-    """A prompt whose answer is an item."""
-    levels = list(range(prompts.codes.shape[1]))
-    return Row(
-        [*prompt, *prompts.item_tokens[item]],
-        [IGNORED] * len(prompt) + levels,
-        [NO_ITEM] * len(prompt) + [item] * len(levels),
-    )
+from sidrec.tasks.rows import IGNORED, NO_ITEM, Row
 
 
 class RowDataset(Dataset):

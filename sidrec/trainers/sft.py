@@ -15,8 +15,9 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
+from sidrec.tasks.rows import TEXT, Row
 from sidrec.trainers.judged import JudgedByRanking, Validate
-from sidrec.trainers.rows import TEXT, Row, RowDataset, collate
+from sidrec.trainers.rows import RowDataset, collate
 
 GROUPED_BATCHES = 32  # batches whose rows are sorted by length together
 

@@ -1,0 +1,106 @@
+"""From tasks to rows: one per item, per user and target, or per user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping, Sequence
+
+from sidrec.tasks.lengths import too_long
+from sidrec.tasks.rows import IGNORED, NO_ITEM, Row, RowSource
+from sidrec.tasks.sides import Side
+from sidrec.tasks.task import Task
+
+
+def all_rows(tasks: Sequence[Task], source: RowSource, truncated: MutableMapping[str, int]) -> Iterator[Row]:
+    """Yield the rows of all tasks, one task after the other.
+
+    Args:
+        tasks: As `tasks_of` returns them.
+        source: What rows are made from.
+        truncated: Gets, for each task, the number of its rows in which something was cut.
+
+    Raises:
+        ConfigError: If a row has more tokens than the model has positions.
+    """
+    for number, task in enumerate(tasks):
+        truncated[task.name] = 0
+        for row in task_rows(task, number, source):
+            truncated[task.name] += row.is_cut
+            yield row
+
+
+def task_rows(task: Task, number: int, source: RowSource) -> Iterator[Row]:
+    """Yield the rows of a task: one per item, per user and target, or per user.
+
+    A row per user (`next_item` with the compact template, unless `rows` is `prefix`) has a loss at every
+    item. A history longer than the model sees is cut into windows whose older half is context only: every
+    target is supervised once, with at least that half before it, while a row of its own would show it all
+    that `max_history` allows. Where no window cuts, both give every target the same loss.
+
+    A row that would have nothing to say, an empty text where a text is asked for or answered, is left out.
+
+    Args:
+        task: As `tasks_of` returns it.
+        number: Its place in the list of tasks.
+        source: What rows are made from.
+
+    Raises:
+        ConfigError: If a row has more tokens than the model has positions.
+    """
+    is_chain = task.is_chain(source.prompts.settings.template)
+    if is_chain and source.rows != "prefix":
+        rows = _user_rows(task, number, source)
+    else:
+        rows = _single_rows(task, number, source, shortest=0 if is_chain else 1)
+    for row in rows:
+        if source.max_positions is not None and len(row.input_ids) > source.max_positions:
+            raise too_long(task, len(row.input_ids), source.max_positions, source.prompts.settings)
+        yield row
+
+
+def _user_rows(task: Task, number: int, source: RowSource) -> Iterator[Row]:
+    prompts = source.prompts
+    head = prompts.prompt(task.prompt).words[0]
+    levels = list(range(prompts.codes.shape[1]))
+    window = prompts.settings.max_history + 1
+    for history in source.histories:
+        items: list[int] = history.tolist()
+        supervised = 0
+        while supervised < len(items):
+            context = 0 if supervised == 0 else max(1, window // 2)
+            start = supervised - context
+            shown = items[start : start + window]
+            kinds = [IGNORED] * (len(levels) * context) + levels * (len(shown) - context)
+            yield Row(
+                [*head, *(token for item in shown for token in prompts.item_tokens[item])],
+                [IGNORED] * len(head) + kinds,
+                [NO_ITEM] * len(head) + [item for item in shown for _ in levels],
+                number,
+                is_cut=start > 0,
+            )
+            supervised = start + window
+
+
+def _single_rows(task: Task, number: int, source: RowSource, *, shortest: int) -> Iterator[Row]:
+    """Yield a row per item, or per user and target that `shortest` items or more of the history precede."""
+    prompts = source.prompts
+    asked = Side(prompts.prompt(task.prompt), source, is_supervised=False)
+    answered = Side(prompts.completion(task.completion), source, is_supervised=True)
+    if not task.is_per_target:
+        for item in range(source.values.num_items):
+            yield from _row(asked, answered, item, 0, number)
+        return
+    shows_history = any(slot.of == "history" for slot in task.slots)
+    for user, history in enumerate(source.histories):
+        items: list[int] = history.tolist()
+        asked.enter(user, items)
+        answered.enter(user, items)
+        for place in range(shortest if shows_history else 0, len(items)):
+            yield from _row(asked, answered, items[place], place, number)
+
+
+def _row(asked: Side, answered: Side, item: int, place: int, number: int) -> Iterator[Row]:
+    """Yield the row about an item, unless there is nothing to ask or to answer."""
+    row = Row([], [], [])
+    parts = [side.write(row, item, place) for side in (asked, answered)]
+    if None not in parts:
+        yield Row(row.input_ids, row.kinds, row.items, number, is_cut=any(parts))
