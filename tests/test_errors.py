@@ -240,8 +240,10 @@ def test_settings_of_rl_are_refused_before_anything_is_trained(
 def test_an_unknown_field_of_the_trainer_is_refused(toy_run: Path, tmp_path: Path, command: Command) -> None:
     config = toy.copy(toy_run, tmp_path, without=("rl", "sft"))
     before = toy.contents(tmp_path)
-    message = r'sft\.trainer\.max_step is not a field of TrainingArguments\. Did you mean "max_steps"\?'
-    assert_refused(command("sft", config, "sft.trainer.max_step=1"), message)
+    message = (
+        r'sft\.trainer\.max_grad_nor is not a field of TrainingArguments\. Did you mean "max_grad_norm"\?'
+    )
+    assert_refused(command("sft", config, "sft.trainer.max_grad_nor=1"), message)
     assert toy.contents(tmp_path) == before
 
 

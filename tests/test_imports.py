@@ -43,7 +43,7 @@ FLOORS = """
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config
-    errors progress sections
+    errors progress sections text_table
 """
 FLOOR_OF = {
     f"sidrec.{name}": height

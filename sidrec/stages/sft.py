@@ -11,6 +11,7 @@ from typing import Any
 
 from sidrec.artifacts import Stage, write_json
 from sidrec.config import Config
+from sidrec.errors import ConfigError
 from sidrec.stages.run import Run, load_run
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,9 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 
     from sidrec.models import make_model
     from sidrec.sid_model import SIDModel, training_device
+    from sidrec.stages.sft_data import training_data
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
-    from sidrec.trainers.rows import alignment_rows, history_rows
     from sidrec.trainers.sft import SFTTrainer, add_dropout
 
     prompt_settings = resolve_prompts(config)
@@ -77,27 +78,19 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         model, text_tokenizer, run.semantic_ids, prompt_settings, memory_mb=config.evaluation.memory_mb
     )
     sid_model.scorer.require_linear_logits()
-    rows = [row for history in run.split.train for row in history_rows(sid_model.prompts, history.tolist())]
-    history_count = len(rows)
-    if config.sft.alignment:
-        titles = run.catalog.items["title"].tolist()
-        rows += [
-            row for item, title in enumerate(titles) for row in alignment_rows(sid_model.prompts, item, title)
-        ]
     logger.info(
-        "sft: %s parameters, %s history rows, %s title rows, template %s, loss %s",
+        "sft: %s parameters, template %s, loss %s",
         f"{model.num_parameters():,}",
-        f"{history_count:,}",
-        f"{len(rows) - history_count:,}",
         prompt_settings.template,
         prompt_settings.normalization,
     )
-    args = _training_arguments(config, len(rows), stage.partial / "checkpoints")
+    data = training_data(config, run, sid_model)
+    args = _training_arguments(config, data.batches_per_epoch, stage.partial / "checkpoints")
     directory = stage.begin()  # only now: what the config can get wrong leaves nothing behind
     validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
     trainer = SFTTrainer(
         sid_model,
-        rows,
+        data.batches,
         args,
         validate=validation,
         callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft")],
@@ -111,7 +104,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     sid_model.save(directory)
     return {
         "parameters": model.num_parameters(),
-        "rows": {"history": history_count, "title": len(rows) - history_count},
+        "tasks": data.facts(),
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
         "best_step": trainer.state.best_global_step,
@@ -134,17 +127,21 @@ def resolve_prompts(config: Config) -> Any:
     )
 
 
-def _training_arguments(config: Config, num_rows: int, directory: Path) -> Any:
+def _training_arguments(config: Config, batches_per_epoch: int, directory: Path) -> Any:
     from transformers import TrainingArguments
 
     from sidrec.stages.training import checkpoints, make_arguments
 
     section = config.sft
-    steps = math.ceil(num_rows / section.batch_size) * section.epochs
-    every = max(1, round(steps / section.evaluations))
+    accumulated = section.trainer.get("gradient_accumulation_steps", 1)
+    if not isinstance(accumulated, int) or accumulated < 1:
+        raise ConfigError(
+            f"sft.trainer.gradient_accumulation_steps: expected a whole number from 1, got {accumulated!r}."
+        )
+    steps_per_epoch = math.ceil(batches_per_epoch / accumulated)
+    every = max(1, round(steps_per_epoch * section.epochs / section.evaluations))
     ours = {
         "num_train_epochs": section.epochs,
-        "per_device_train_batch_size": section.batch_size,
         "learning_rate": section.learning_rate,
         "weight_decay": section.weight_decay,
         "adam_beta2": 0.98,

@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-
 from sidrec.prompts import PromptBuilder
 
 IGNORED, TEXT = -1, -2  # kinds of a token; 0..L-1 is a SID token of that level with a loss on it
@@ -25,11 +20,13 @@ class Row:
         kinds: T integers: IGNORED, TEXT (a loss over the vocabulary), or the level of a SID token with a
             loss.
         items: T catalogue rows, the item a SID token belongs to, else NO_ITEM.
+        task: Place of the row's task in the list of tasks.
     """
 
     input_ids: list[int]
     kinds: list[int]
     items: list[int]
+    task: int = 0
 
 
 def history_rows(prompts: PromptBuilder, history: Sequence[int]) -> Iterator[Row]:
@@ -77,32 +74,3 @@ def _completed(prompt: list[int], prompts: PromptBuilder, item: int) -> Row:
         [IGNORED] * len(prompt) + levels,
         [NO_ITEM] * len(prompt) + [item] * len(levels),
     )
-
-
-class RowDataset(Dataset):
-    """Rows as the Trainer wants them, with their lengths for grouping."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = rows
-        self.lengths = np.array([len(row.input_ids) for row in rows])
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Row:
-        return self._rows[index]
-
-
-def collate(rows: Sequence[Row], pad_id: int) -> dict[str, Tensor]:
-    """Pad rows on the right into (B, T) tensors: input_ids, attention_mask, kinds, items."""
-    width = max(len(row.input_ids) for row in rows)
-
-    def padded(values: list[list[int]], fill: int) -> Tensor:
-        return torch.tensor([value + [fill] * (width - len(value)) for value in values])
-
-    return {
-        "input_ids": padded([row.input_ids for row in rows], pad_id),
-        "attention_mask": padded([[1] * len(row.input_ids) for row in rows], 0),
-        "kinds": padded([row.kinds for row in rows], IGNORED),
-        "items": padded([row.items for row in rows], NO_ITEM),
-    }
