@@ -40,7 +40,7 @@ def drop_items(
     row = row_of_token[heads]
     group = 2 * row + (rows.kinds[heads] != IGNORED)
     place = np.arange(len(heads)) - np.searchsorted(row, row)
-    chance = _uniform(_mixed(np.full(len(rows.lengths), seed), epoch, sights)[row], place)
+    chance = _uniform(_keys(seed, epoch, sights)[row], place)
     luckiest = np.zeros(2 * len(rows.lengths))
     np.maximum.at(luckiest, group, chance)
     kept = (chance >= probability) | (chance == luckiest[group])
@@ -66,9 +66,10 @@ def _text_before_stays(group: np.ndarray, kept: np.ndarray) -> np.ndarray:
     return first | (kept & some_before)
 
 
-def _mixed(seed: np.ndarray, epoch: int, sights: np.ndarray) -> np.ndarray:
-    """Return a hash of each sight, (B,) uint64."""
-    return _hash(_hash(_hash(seed.astype(np.uint64), 0), epoch), sights)
+def _keys(seed: int, epoch: int, sights: np.ndarray) -> np.ndarray:
+    """Return a hash of seed, epoch and each sight, (B,) uint64."""
+    of_epoch = _hash(_hash(np.zeros(1, dtype=np.uint64), np.array([seed])), np.array([epoch]))
+    return _hash(of_epoch, sights)
 
 
 def _uniform(keys: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -76,12 +77,12 @@ def _uniform(keys: np.ndarray, places: np.ndarray) -> np.ndarray:
     return (_hash(keys, places) >> np.uint64(11)) * 2.0**-53
 
 
-def _hash(key: np.ndarray, value: np.ndarray | int) -> np.ndarray:
+def _hash(key: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Return output number `value` of the generator with the state `key`, uint64.
 
     Source: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
     """
-    state = key + GAMMA * (np.asarray(value).astype(np.uint64) + np.uint64(1))
+    state = key + GAMMA * (value.astype(np.uint64) + np.uint64(1))
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))

@@ -153,7 +153,7 @@ def _open(home: Path) -> RowStore | None:
         if sha256_of_file(path) != facts["sha256"]:
             raise ArtifactError(f"{path} has changed since it was written.")
         return RowStore(path, facts["truncated"])
-    except (ArtifactError, OSError, KeyError, TypeError, pa.ArrowInvalid) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:  # those of ours and of Arrow are ValueErrors
         logger.info("sft: the rows of an earlier start are broken and made again (%s)", error)
         return None
 
