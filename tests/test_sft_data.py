@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import toy
+from models import text_tokenizer
 from test_resume import results_of, stopped_after
 
 import sidrec
 from sidrec.config import Config, load_config
+from sidrec.stages.sft_data import hash_of_tokenizer
 
 # Tasks by tokens see other rows in every epoch, a budget gives every epoch another number of batches, and
 # two of them make a step.
@@ -113,3 +115,12 @@ def test_a_budget_below_the_longest_row_is_refused(whole: Config, tmp_path: Path
     with pytest.raises(ValueError, match=r"sft\.tokens_per_batch is 12, but the longest row has 1\d tokens"):
         sidrec.sft(config)
     assert not (config.output / "sft.partial").exists()
+
+
+def test_the_hash_of_a_text_tokenizer_is_of_what_it_does_and_not_of_what_it_did() -> None:
+    words = text_tokenizer()
+    before = hash_of_tokenizer(words)
+    words(["a red lamp"], truncation=True, max_length=2, padding=True)
+    assert hash_of_tokenizer(words) == before == hash_of_tokenizer(text_tokenizer())
+    words.add_tokens(["<a_1>"])
+    assert hash_of_tokenizer(words) != before

@@ -57,7 +57,7 @@ def training_data(config: Config, run: Run, sid_model: SIDModel) -> TrainingData
     made_from = {
         "inputs": run.inputs(),
         "prompts": prompts.settings.model_dump(exclude={"normalization"}),
-        "text_tokenizer": _hash(sid_model.text_tokenizer),
+        "text_tokenizer": hash_of_tokenizer(sid_model.text_tokenizer),
         "tasks": list(weights),
     }
     store = open_rows(
@@ -95,13 +95,12 @@ def _rows(run: Run, sid_model: SIDModel, alignment: bool) -> Iterator[Row]:
                 yield replace(row, task=task)
 
 
-def _hash(text_tokenizer: PreTrainedTokenizerBase) -> str:
+def hash_of_tokenizer(text_tokenizer: PreTrainedTokenizerBase) -> str:
     """Return a hash of all that decides which tokens a text has."""
-    backend: Any = text_tokenizer
-    return sha256_of_json(
-        [
-            backend.backend_tokenizer.to_str() if text_tokenizer.is_fast else backend.get_vocab(),
-            text_tokenizer.special_tokens_map,
-            text_tokenizer.chat_template,
-        ]
-    )
+    named = [text_tokenizer.special_tokens_map, text_tokenizer.chat_template]
+    if not text_tokenizer.is_fast:
+        return sha256_of_json([text_tokenizer.get_vocab(), *named])
+    fast: Any = text_tokenizer
+    fast.backend_tokenizer.no_truncation()  # both are left there by the last call, and set anew by the next
+    fast.backend_tokenizer.no_padding()
+    return sha256_of_json([fast.backend_tokenizer.to_str(), *named])
