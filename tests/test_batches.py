@@ -51,6 +51,11 @@ SIZES = st.one_of(
 def test_every_sight_of_an_epoch_stands_in_one_batch_and_every_epoch_has_as_many(lengths, size, passes, seed):
     plan = plan_of(lengths, size, (passes,), seed=seed)
     mixture = Mixture(np.zeros(len(lengths), dtype=int), (passes,), seed)
+    needed = [
+        plan_of(lengths, size, (passes,), seed=seed, epochs=epoch + 1).num_batches for epoch in range(3)
+    ]
+    assert needed == sorted(needed)
+    assert plan.num_batches == needed[-1]
     for epoch in range(EPOCHS):
         batches = plan.batches(epoch)
         assert len(batches) == plan.num_batches
@@ -117,6 +122,13 @@ def test_a_row_longer_than_the_budget_is_refused():
     with pytest.raises(ConfigError, match=message):
         plan_of([3, 64, 5], BatchSize(1, tokens=63))
     assert plan_of([3, 64, 5], BatchSize(1, tokens=64)).num_batches == 2
+
+
+@pytest.mark.parametrize("size", [BatchSize(2), BatchSize(1, tokens=60)])
+def test_weights_with_which_an_epoch_sees_no_row_are_refused(size):
+    message = r"sft\.tasks: the weights are so small that an epoch sees no row at all\."
+    with pytest.raises(ConfigError, match=message):
+        plan_of([4] * 9, size, (Fraction(1, 20),))
 
 
 def test_rows_and_tokens_of_a_batch_cannot_both_be_set():

@@ -134,6 +134,7 @@ def test_a_row_is_seen_between_floor_and_ceil_of_the_passes(tasks, seed, epoch):
     numbers = np.concatenate([np.full(count, task) for task, (count, _) in enumerate(tasks)])
     mixture = Mixture(numbers, [times for _, times in tasks], seed)
     sights = mixture.sights(epoch)
+    assert len(sights) == mixture.count(epoch)
     assert len(set(sights.tolist())) == len(sights)  # each sight once, and copies in turn from 0
     seen = np.bincount(sights % len(numbers), minlength=len(numbers))
     for task, (_, times) in enumerate(tasks):

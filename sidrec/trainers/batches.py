@@ -7,6 +7,7 @@ with the ones it had before it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,12 +69,18 @@ class BatchPlan:
         """Plan so many epochs over rows of (R,) lengths.
 
         Raises:
-            ConfigError: If the longest row is above the budget.
+            ConfigError: If the longest row is above the budget, or an epoch has no row.
         """
         size.check(int(lengths.max()))
         self._lengths, self._mixture, self._size, self._seed = lengths, mixture, size, seed
         self._window = GROUPED_BATCHES * size.of_length(int(lengths.mean()))
-        self.num_batches = max(len(self._grouped(epoch)) for epoch in range(epochs))
+        needed = [self._count(epoch) for epoch in range(epochs)]
+        if min(needed) == 0:
+            raise ConfigError(
+                "sft.tasks: the weights are so small that an epoch sees no row at all. With "
+                "sft.weighting=rows a weight is the number of times that an epoch sees each row; raise them."
+            )
+        self.num_batches = max(needed)
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Return the batches of an epoch, each an array of sights (see `Mixture`)."""
@@ -84,6 +91,12 @@ class BatchPlan:
     def rows_of(self, sights: np.ndarray) -> np.ndarray:
         """Return the rows that are seen."""
         return sights % len(self._lengths)
+
+    def _count(self, epoch: int) -> int:
+        """Return how many batches the sights of an epoch need."""
+        if self._size.tokens is None:  # at once, without drawing them
+            return math.ceil(self._mixture.count(epoch) / self._size.rows)
+        return len(self._grouped(epoch))
 
     def _grouped(self, epoch: int) -> list[np.ndarray]:
         """Shuffle the rows, sort a window at a time by length, and cut it into batches, longest first.

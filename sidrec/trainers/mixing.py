@@ -171,12 +171,18 @@ class Mixture:
         """
         return np.concatenate([self._of_task(task, epoch) for task in range(len(self._rows))])
 
+    def count(self, epoch: int) -> int:
+        """Return the number of sights of an epoch."""
+        return sum(self._count(task, epoch) for task in range(len(self._rows)))
+
+    def _count(self, task: int, epoch: int) -> int:
+        per_epoch = len(self._rows[task]) * self._passes[task]
+        return _rounded(per_epoch * (epoch + 1)) - _rounded(per_epoch * epoch)
+
     def _of_task(self, task: int, epoch: int) -> np.ndarray:
-        rows, passes = self._rows[task], self._passes[task]
-        whole = math.floor(passes)
-        more = _rounded(len(rows) * passes * (epoch + 1)) - _rounded(len(rows) * passes * epoch)
+        rows, whole = self._rows[task], math.floor(self._passes[task])
         rng = np.random.default_rng([self._seed, epoch, task + 1])  # a 0 in the end would change nothing
-        some = rng.choice(rows, more - whole * len(rows), replace=False)
+        some = rng.choice(rows, self._count(task, epoch) - whole * len(rows), replace=False)
         copies = [copy * self.num_rows + rows for copy in range(whole)]
         return np.concatenate([*copies, whole * self.num_rows + some])
 
