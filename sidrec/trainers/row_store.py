@@ -2,8 +2,8 @@
 
 `cache/rows/<fingerprint>/` of a run holds `rows.arrow`, a stream that `datasets.Dataset.from_file` opens too,
 and `facts.json` with its hash. It is written under another name and renamed, whole or not at all. Arrow is
-called directly: `Dataset.from_generator` takes 40 times as long to write 30k rows, and its numpy format 18 times
-as long to read 520 of them.
+called directly: `Dataset.from_generator` took 40 times as long to write 30k rows, and its numpy format 18
+times as long to read 520 of them.
 """
 
 from __future__ import annotations
