@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sidrec.text_table import table_lines
+
 if TYPE_CHECKING:
     from sidrec.comparison import Comparison
     from sidrec.health import Assessment
@@ -15,10 +17,8 @@ if TYPE_CHECKING:
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print aligned plain text: readable on a terminal, and the same in a file."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, ["-" * width for width in widths], *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    """Print aligned plain text."""
+    print("\n".join(table_lines(header, rows)))
 
 
 def print_results(found: Sequence[ResultRow]) -> None:

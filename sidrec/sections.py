@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sidrec.tasks.wordings import Style
 
@@ -17,6 +17,16 @@ TRAINER_OF_OURS = {
     "eval_strategy",
     "save_strategy",
     "metric_for_best_model",
+}
+# Fields of TrainingArguments that `sft` has options of its own for, or that would change nothing: sidrec
+# plans the batches of all epochs itself.
+BATCHES_OF_OURS = {
+    "auto_find_batch_size",
+    "dataloader_drop_last",
+    "max_steps",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "train_sampling_strategy",
 }
 # Fields of GRPOConfig that `rl` has options of its own for, or that would change nothing: sidrec draws and
 # rewards the rollouts itself.
@@ -128,7 +138,18 @@ class SFTConfig(Section):
         "Absent: user for next_item with the compact template, which alone allows it, else prefix.",
     )
     epochs: float = Field(30, gt=0, description="Most passes over the rows; early stopping may end before.")
-    batch_size: int = Field(128, ge=1, description="Rows per optimizer step.")
+    batch_size: int | None = Field(
+        None, ge=1, description="Rows of a batch, all processes together; default 128 without the next one."
+    )
+    tokens_per_batch: int | None = Field(
+        None,
+        ge=1,
+        description="In place of batch_size: most tokens of a batch, all processes together, its rows padded "
+        "to the longest.",
+    )
+    item_dropout: float = Field(
+        0, ge=0, lt=1, description="Probability that an item is left out of a row, anew each time it is seen."
+    )
     learning_rate: float = Field(
         2e-3, gt=0, description="Peak rate of AdamW; 3e-4 or less for pretrained models."
     )
@@ -153,10 +174,24 @@ class SFTConfig(Section):
             for name, task in tasks.items()
         }
 
+    @property
+    def rows_per_batch(self) -> int:
+        """Rows of a batch where there is no budget of tokens."""
+        return self.batch_size or 128
+
     @field_validator("trainer")
     @classmethod
     def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
-        return _check_trainer(trainer, TRAINER_OF_OURS)
+        return _check_trainer(trainer, TRAINER_OF_OURS | BATCHES_OF_OURS)
+
+    @model_validator(mode="after")
+    def _one_batch_size(self) -> SFTConfig:
+        if self.batch_size is not None and self.tokens_per_batch is not None:
+            raise ValueError(
+                f"batch_size={self.batch_size} and tokens_per_batch={self.tokens_per_batch} both say how "
+                "large a batch is; set one of them to null"
+            )
+        return self
 
 
 class RLConfig(Section):

@@ -287,8 +287,10 @@ def test_rows_longer_than_the_model_has_positions_are_refused(
 def test_an_unknown_field_of_the_trainer_is_refused(toy_run: Path, tmp_path: Path, command: Command) -> None:
     config = toy.copy(toy_run, tmp_path, without=("rl", "sft"))
     before = toy.contents(tmp_path)
-    message = r'sft\.trainer\.max_step is not a field of TrainingArguments\. Did you mean "max_steps"\?'
-    assert_refused(command("sft", config, "sft.trainer.max_step=1"), message)
+    message = (
+        r'sft\.trainer\.max_grad_nor is not a field of TrainingArguments\. Did you mean "max_grad_norm"\?'
+    )
+    assert_refused(command("sft", config, "sft.trainer.max_grad_nor=1"), message)
     assert toy.contents(tmp_path) == before
 
 

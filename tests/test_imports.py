@@ -43,7 +43,7 @@ FLOORS = """
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config
-    errors progress sections tasks.wordings
+    errors progress sections text_table tasks.wordings
 """
 FLOOR_OF = {
     f"sidrec.{name}": height

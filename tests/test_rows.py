@@ -13,7 +13,7 @@ from task_rows import alignment_rows, history_rows
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
 from sidrec.tasks.rows import IGNORED, NO_ITEM, TEXT, Row
-from sidrec.trainers.rows import RowDataset, collate
+from sidrec.trainers.flat_rows import FlatRows
 from sidrec.trainers.sft import sft_loss
 from sidrec.trie import SIDTrie
 from sidrec.vocabulary import SIDVocabulary
@@ -129,26 +129,6 @@ def test_a_long_title_is_cut_and_still_ends():
     assert answer.input_ids[-1] == prompts.eos_id
 
 
-def test_rows_are_padded_on_the_right():
-    short, long = (
-        Row([1, 7], [IGNORED, 0], [NO_ITEM, 5]),
-        Row([1, 8, 9], [IGNORED, TEXT, TEXT], [NO_ITEM] * 3),
-    )
-    batch = collate([short, long], pad_id=0)
-    assert {name: tensor.tolist() for name, tensor in batch.items()} == {
-        "input_ids": [[1, 7, 0], [1, 8, 9]],
-        "attention_mask": [[1, 1, 0], [1, 1, 1]],
-        "kinds": [[IGNORED, 0, IGNORED], [IGNORED, TEXT, TEXT]],
-        "items": [[NO_ITEM, 5, NO_ITEM], [NO_ITEM] * 3],
-    }
-
-
-def test_the_dataset_knows_the_lengths_of_its_rows():
-    rows = [Row([1, 7], [IGNORED, 0], [NO_ITEM, 5]), Row([1], [IGNORED], [NO_ITEM])]
-    dataset = RowDataset(rows)
-    assert (len(dataset), dataset[1], dataset.lengths.tolist()) == (2, rows[1], [2, 1])
-
-
 def make_scorer(prompts: PromptBuilder, normalization: str, sizes=SIZES) -> SIDScorer:
     words = text_tokenizer()
     token_ids = SIDVocabulary.add_to(words, sizes).token_ids
@@ -158,7 +138,7 @@ def make_scorer(prompts: PromptBuilder, normalization: str, sizes=SIZES) -> SIDS
 
 def loss_of(scorer: SIDScorer, prompts: PromptBuilder, rows: list[Row]) -> torch.Tensor:
     codes = torch.tensor(prompts.codes)
-    return sft_loss(scorer, collate(rows, prompts.pad_id), codes, scorer.trie.walk(codes))
+    return sft_loss(scorer, FlatRows.of(rows).padded(prompts.pad_id), codes, scorer.trie.walk(codes))
 
 
 def naive_losses(scorer: SIDScorer, prompts: PromptBuilder, row: Row) -> list[float]:

@@ -48,7 +48,14 @@ def settings(output: Path, data: Path) -> dict:
         "embedding": {"dim": 16},
         "tokenizer": {"codebook_sizes": [4, 4, 4], "epochs": 30, "batch_size": 8, "hidden_dims": [16]},
         "model": {"text_vocabulary_size": 300},
-        "sft": {"epochs": 12, "batch_size": 16, "evaluations": 3, "dropout": 0.1, "learning_rate": 3e-3},
+        "sft": {
+            "epochs": 12,
+            "batch_size": 16,
+            "evaluations": 3,
+            "dropout": 0.1,
+            "learning_rate": 3e-3,
+            "weighting": "rows",
+        },
         "rl": {"steps": 4, "prompts_per_step": 4, "num_generations": 4, "evaluations": 2},
         "evaluation": {"num_beams": 10, "bootstrap_samples": 100},
         "baselines": {

@@ -19,6 +19,7 @@ from sidrec.stages.evaluation import MODELS, evaluate
 from sidrec.stages.rl import check_rl, rl
 from sidrec.stages.run import load_run
 from sidrec.stages.sft import sft
+from sidrec.stages.sft_tasks import check_sft
 from sidrec.stages.tokenization import tokenize
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
     """
     catalog = read_catalog(config.catalog) if catalog is None else catalog
     check_rl(config, catalog, split_catalog(catalog, config.split))
-    sft_stage.check_sft(config, catalog)
+    check_sft(config, catalog)
     tokenize(config, catalog=catalog)
     run_baselines(config)
     _models(config)

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sidrec.artifacts import Stage, write_json
-from sidrec.catalog import Catalog
 from sidrec.config import Config
-from sidrec.prompts import PromptBuilder, PromptSettings
+from sidrec.errors import ConfigError
 from sidrec.stages.run import Run, load_run
-from sidrec.tasks.rows import RowSource
-from sidrec.tasks.task import Task, check_rows, column_inputs, tasks_of
-from sidrec.tasks.values import Values
+from sidrec.stages.sft_tasks import check_sft, resolve_prompts, texts_of
+from sidrec.tasks.task import column_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -58,27 +56,14 @@ def stage_of(config: Config, run: Run) -> Stage:
     return Stage(config.output / "sft", "sft", settings, inputs, config.seed)
 
 
-def check_sft(config: Config, catalog: Catalog) -> list[Task]:
-    """Return the tasks of a config; raise what is wrong with them, before anything is trained.
-
-    Raises:
-        ConfigError: As `tasks_of` and `check_rows`.
-        CatalogError: As `tasks_of`.
-    """
-    style = resolve_prompts(config).template
-    tasks = tasks_of(config.sft.tasks, style, catalog)
-    check_rows(config.sft.rows, tasks, style)
-    return tasks
-
-
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     import torch
     from transformers import EarlyStoppingCallback
 
     from sidrec.models import make_model
     from sidrec.sid_model import SIDModel, training_device
+    from sidrec.stages.sft_data import training_data
     from sidrec.stages.training import Validation, train
-    from sidrec.tasks.build import all_rows
     from sidrec.tasks.lengths import most_tokens
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.sft import SFTTrainer, add_dropout
@@ -98,24 +83,19 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         model, text_tokenizer, run.semantic_ids, prompt_settings, memory_mb=config.evaluation.memory_mb
     )
     sid_model.scorer.require_linear_logits()
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    source = row_source(config, run, sid_model.prompts, max_positions=positions)
-    truncated: dict[str, int] = {}
-    rows = list(all_rows(tasks, source, truncated))
-    counts = {task.name: sum(row.task == number for row in rows) for number, task in enumerate(tasks)}
     logger.info(
-        "sft: %s parameters; rows: %s; template %s, loss %s",
+        "sft: %s parameters, template %s, loss %s",
         f"{model.num_parameters():,}",
-        ", ".join(f"{count:,} of {name} ({truncated[name]:,} cut)" for name, count in counts.items()),
         prompt_settings.template,
         prompt_settings.normalization,
     )
-    args = _training_arguments(config, len(rows), stage.partial / "checkpoints")
+    data = training_data(config, run, sid_model, tasks)
+    args = _training_arguments(config, data.batches_per_epoch, stage.partial / "checkpoints")
     directory = stage.begin()  # only now: what the config can get wrong leaves nothing behind
     validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
     trainer = SFTTrainer(
         sid_model,
-        rows,
+        data.batches,
         args,
         validate=validation,
         callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft")],
@@ -129,8 +109,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     sid_model.save(directory)
     return {
         "parameters": model.num_parameters(),
-        "rows": counts,
-        "truncated": truncated,
+        "tasks": data.facts(),
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
         "best_step": trainer.state.best_global_step,
@@ -140,44 +119,21 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     }
 
 
-def row_source(
-    config: Config, run: Run, prompts: PromptBuilder, *, max_positions: int | None = None
-) -> RowSource:
-    """Return what the rows of a run are made from."""
-    values = Values(prompts, run.catalog.items, run.catalog.users)
-    return RowSource(prompts, values, run.split.train, rows=config.sft.rows, max_positions=max_positions)
-
-
-def texts_of(catalog: Catalog) -> list[str]:
-    """Return what the text tokenizer of a preset is trained on."""
-    texts: list[str] = catalog.items["text"].tolist() + catalog.items["title"].tolist()
-    return texts
-
-
-def resolve_prompts(config: Config) -> PromptSettings:
-    """Fill in what depends on the model: presets read SIDs only, models of one's own read words."""
-    scratch = config.model.path is None
-    return PromptSettings(
-        template=config.prompt.template or ("compact" if scratch else "instruct"),
-        max_history=config.prompt.max_history,
-        max_title_tokens=config.prompt.max_title_tokens,
-        max_text_tokens=config.prompt.max_text_tokens,
-        normalization=config.sft.loss or ("catalog" if scratch else "vocabulary"),
-        last_token=config.prompt.last_token,
-    )
-
-
-def _training_arguments(config: Config, num_rows: int, directory: Path) -> Any:
+def _training_arguments(config: Config, batches_per_epoch: int, directory: Path) -> Any:
     from transformers import TrainingArguments
 
     from sidrec.stages.training import checkpoints, make_arguments
 
     section = config.sft
-    steps = math.ceil(num_rows / section.batch_size) * section.epochs
-    every = max(1, round(steps / section.evaluations))
+    accumulated = section.trainer.get("gradient_accumulation_steps", 1)
+    if not isinstance(accumulated, int) or accumulated < 1:
+        raise ConfigError(
+            f"sft.trainer.gradient_accumulation_steps: expected a whole number from 1, got {accumulated!r}."
+        )
+    steps_per_epoch = math.ceil(batches_per_epoch / accumulated)
+    every = max(1, round(steps_per_epoch * section.epochs / section.evaluations))
     ours = {
         "num_train_epochs": section.epochs,
-        "per_device_train_batch_size": section.batch_size,
         "learning_rate": section.learning_rate,
         "weight_decay": section.weight_decay,
         "adam_beta2": 0.98,

@@ -1,25 +1,19 @@
-"""Supervised fine-tuning on SFT rows with `transformers.Trainer`: our loss, our sampler, our validation."""
+"""Supervised fine-tuning on SFT rows with `transformers.Trainer`: our loss, our batches, our validation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Sampler
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
-from sidrec.tasks.rows import TEXT, Row
+from sidrec.tasks.rows import TEXT
+from sidrec.trainers.batches import BatchDataset, BatchLoader
 from sidrec.trainers.judged import JudgedByRanking, Validate
-from sidrec.trainers.rows import RowDataset, collate
-
-GROUPED_BATCHES = 32  # batches whose rows are sorted by length together
 
 
 def sft_loss(scorer: SIDScorer, batch: dict[str, Tensor], codes: Tensor, paths: Tensor) -> Tensor:
@@ -29,7 +23,7 @@ def sft_loss(scorer: SIDScorer, batch: dict[str, Tensor], codes: Tensor, paths: 
 
     Args:
         scorer: Model, trie and normalization.
-        batch: (B, T) input_ids, attention_mask, kinds, items of `sidrec.trainers.rows`.
+        batch: (B, T) input_ids, attention_mask, kinds, items of `FlatRows.padded`.
         codes: (N, L) SIDs of the catalogue.
         paths: (N, L + 1) trie states along them.
 
@@ -52,41 +46,13 @@ def sft_loss(scorer: SIDScorer, batch: dict[str, Tensor], codes: Tensor, paths: 
     return torch.cat(losses).mean()
 
 
-class LengthGroupedSampler(Sampler[int]):
-    """Shuffle, then group rows of like length, from (seed, epoch) alone: a resumed run has the same."""
-
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
-        self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Take the order of another epoch; the Trainer calls this."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng([self._seed, self._epoch])
-        order = rng.permutation(len(self._lengths))
-        size = self._batch_size * GROUPED_BATCHES
-        batches = []
-        for start in range(0, len(order), size):
-            group = order[start : start + size]
-            group = group[np.argsort(self._lengths[group], kind="stable")]
-            batches += [group[i : i + self._batch_size] for i in range(0, len(group), self._batch_size)]
-        last = [batch for batch in batches if len(batch) < self._batch_size]
-        full = [batch for batch in batches if len(batch) == self._batch_size]
-        rng.shuffle(full)
-        yield from np.concatenate(full + last).tolist()
-
-
 class SFTTrainer(JudgedByRanking):
     """`transformers.Trainer` over SFT rows, judged by a ranking on valid users instead of a loss."""
 
     def __init__(
         self,
         sid_model: SIDModel,
-        rows: Sequence[Row],
+        batches: BatchDataset,
         args: TrainingArguments,
         *,
         validate: Validate,
@@ -97,21 +63,20 @@ class SFTTrainer(JudgedByRanking):
         self._validate = validate
         self._codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
         self._paths = sid_model.scorer.trie.walk(self._codes)
-        dataset = RowDataset(rows)
-        self._lengths = dataset.lengths
+        self._batches = batches
         super().__init__(
             model=sid_model.model,
             args=args,
-            train_dataset=dataset,
-            eval_dataset=dataset,  # Trainer insists on one; `evaluate` below never reads it
-            data_collator=partial(collate, pad_id=sid_model.prompts.pad_id),
+            train_dataset=batches,
+            eval_dataset=batches,  # Trainer insists on one; `evaluate` below never reads it
             processing_class=sid_model.text_tokenizer,
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)  # TrainingReport says it in a sentence
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGroupedSampler(self._lengths, self._train_batch_size, self.args.seed)
+    def get_train_dataloader(self) -> BatchLoader:
+        """Return the loader of our batches, in which every process has its share of each."""
+        return BatchLoader(self._batches, self.args)
 
     def compute_loss(
         self,

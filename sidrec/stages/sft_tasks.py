@@ -1,0 +1,51 @@
+"""What a config asks SFT to train on: tasks, prompts, and what rows are made from."""
+
+from __future__ import annotations
+
+from sidrec.catalog import Catalog
+from sidrec.config import Config
+from sidrec.prompts import PromptBuilder, PromptSettings
+from sidrec.stages.run import Run
+from sidrec.tasks.rows import RowSource
+from sidrec.tasks.task import Task, check_rows, tasks_of
+from sidrec.tasks.values import Values
+
+
+def check_sft(config: Config, catalog: Catalog) -> list[Task]:
+    """Return the tasks of a config; raise what is wrong with them, before anything is trained.
+
+    Raises:
+        ConfigError: As `tasks_of` and `check_rows`.
+        CatalogError: As `tasks_of`.
+    """
+    style = resolve_prompts(config).template
+    tasks = tasks_of(config.sft.tasks, style, catalog)
+    check_rows(config.sft.rows, tasks, style)
+    return tasks
+
+
+def row_source(
+    config: Config, run: Run, prompts: PromptBuilder, *, max_positions: int | None = None
+) -> RowSource:
+    """Return what the rows of a run are made from."""
+    values = Values(prompts, run.catalog.items, run.catalog.users)
+    return RowSource(prompts, values, run.split.train, rows=config.sft.rows, max_positions=max_positions)
+
+
+def texts_of(catalog: Catalog) -> list[str]:
+    """Return what the text tokenizer of a preset is trained on."""
+    texts: list[str] = catalog.items["text"].tolist() + catalog.items["title"].tolist()
+    return texts
+
+
+def resolve_prompts(config: Config) -> PromptSettings:
+    """Fill in what depends on the model: presets read SIDs only, models of one's own read words."""
+    scratch = config.model.path is None
+    return PromptSettings(
+        template=config.prompt.template or ("compact" if scratch else "instruct"),
+        max_history=config.prompt.max_history,
+        max_title_tokens=config.prompt.max_title_tokens,
+        max_text_tokens=config.prompt.max_text_tokens,
+        normalization=config.sft.loss or ("catalog" if scratch else "vocabulary"),
+        last_token=config.prompt.last_token,
+    )
