@@ -12,6 +12,7 @@ from test_resume import results_of, stopped_after
 
 import sidrec
 from sidrec.config import Config, load_config
+from sidrec.sections import DEFAULT_TASKS
 from sidrec.stages.sft_data import hash_of_tokenizer
 
 # Tasks by tokens see other rows in every epoch, a budget gives every epoch another number of batches, and
@@ -94,9 +95,7 @@ def test_the_metrics_say_what_each_task_brought(whole: Config) -> None:
     assert tasks["next_item"]["tokens"] == 60 * 13
     assert tasks["next_item"]["supervised_tokens"] == 60 * 12
     assert tasks["next_item"]["passes_per_epoch"] == 1
-    assert [task["share"] for task in tasks.values()] == pytest.approx(
-        [1 / len(tasks)] * len(tasks), abs=1e-6
-    )
+    assert {name: task["share"] for name, task in tasks.items()} == pytest.approx(DEFAULT_TASKS, abs=1e-6)
 
 
 def test_no_accumulated_batch_is_refused(whole: Config, tmp_path: Path) -> None:
