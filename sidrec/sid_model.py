@@ -15,6 +15,7 @@ from sidrec.attention import evaluating
 from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, exact_topk, rank_all
 from sidrec.errors import ArtifactError
 from sidrec.generations import Generation, open_generation
+from sidrec.processes import training_device
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
 from sidrec.trie import SIDTrie
@@ -23,13 +24,6 @@ from tokenizer.semantic_ids import SemanticIDs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-def training_device() -> torch.device:
-    """Return the device that `transformers.Trainer` moves a model to; masks and tries must be there too."""
-    from accelerate.state import PartialState
-
-    return PartialState().device
 
 
 @dataclass(frozen=True)

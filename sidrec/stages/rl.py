@@ -43,11 +43,13 @@ def rl(config: Config) -> Path:
     if stage.is_done():
         logger.info("rl: done before, nothing to redo")
         return stage.directory
+    from sidrec.stages.training import clear
+
     metrics = _train(config, run, source, stage)
     directory = stage.partial
     write_json(directory / "metrics.json", metrics)
     shutil.copy(source / "items.parquet", directory / "items.parquet")
-    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    clear(directory / "checkpoints")
     stage.finish(config.to_yaml())
     return stage.directory
 
@@ -118,7 +120,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
         config.rl.num_generations,
     )  # fmt: skip
     started = time.monotonic()
-    train(trainer, directory / "checkpoints")
+    train(trainer, directory / "checkpoints", "rl")
     sid_model.model.eval()
     after = judged.ranks()
     decision = _decide(before, after, config)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sidrec.artifacts import Stage, write_json
 from sidrec.config import Config
+from sidrec.processes import on_main, training_device
 from sidrec.stages.run import Run, load_run
 
 logger = logging.getLogger(__name__)
@@ -31,16 +33,22 @@ def sft(config: Config) -> Path:
     """
     run = load_run(config)
     stage = stage_of(config, run)
-    if stage.is_done():
+    if on_main(stage.is_done):
         logger.info("sft: done before, nothing to redo")
         return stage.directory
     metrics = _train(config, run, stage)
+    on_main(partial(_finish, config, run, stage, metrics))
+    return stage.directory
+
+
+def _finish(config: Config, run: Run, stage: Stage, metrics: dict[str, Any]) -> None:
+    from sidrec.stages.training import clear
+
     directory = stage.partial
     write_json(directory / "metrics.json", metrics)
     run.catalog.items[["item_id", "title"]].to_parquet(directory / "items.parquet", index=False)
-    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    clear(directory / "checkpoints")
     stage.finish(config.to_yaml())
-    return stage.directory
 
 
 def stage_of(config: Config, run: Run) -> Stage:
@@ -57,11 +65,12 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from transformers import EarlyStoppingCallback
 
     from sidrec.models import make_model
-    from sidrec.sid_model import SIDModel, training_device
+    from sidrec.sid_model import SIDModel
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
+    from sidrec.trainers.history import HistoryFile
     from sidrec.trainers.rows import alignment_rows, history_rows
-    from sidrec.trainers.sft import SFTTrainer, add_dropout
+    from sidrec.trainers.sft import SFTTrainer, Supervision, add_dropout
 
     prompt_settings = resolve_prompts(config)
     levels = run.semantic_ids.codes.shape[1]
@@ -79,10 +88,14 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     sid_model.scorer.require_linear_logits()
     rows = [row for history in run.split.train for row in history_rows(sid_model.prompts, history.tolist())]
     history_count = len(rows)
+    tasks = ["history"]
     if config.sft.alignment:
+        tasks.append("title")
         titles = run.catalog.items["title"].tolist()
         rows += [
-            row for item, title in enumerate(titles) for row in alignment_rows(sid_model.prompts, item, title)
+            replace(row, task=1)
+            for item, title in enumerate(titles)
+            for row in alignment_rows(sid_model.prompts, item, title)
         ]
     logger.info(
         "sft: %s parameters, %s history rows, %s title rows, template %s, loss %s",
@@ -93,22 +106,24 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         prompt_settings.normalization,
     )
     args = _training_arguments(config, len(rows), stage.partial / "checkpoints")
-    directory = stage.begin()  # only now: what the config can get wrong leaves nothing behind
+    directory = on_main(stage.begin)  # only now: what the config can get wrong leaves nothing behind
     validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
+    history = HistoryFile(directory / "history.csv", tasks)
     trainer = SFTTrainer(
         sid_model,
-        rows,
+        Supervision(rows, tasks, config.sft.label_smoothing),
         args,
         validate=validation,
-        callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft")],
+        callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft"), history],
     )
     handles = add_dropout(model, config.sft.dropout)
     started = time.monotonic()
-    train(trainer, directory / "checkpoints")
+    train(trainer, directory / "checkpoints", "sft")
     for handle in handles:
         handle.remove()
     model.eval()
-    sid_model.save(directory)
+    on_main(lambda: sid_model.save(directory))
+    on_main(lambda: history.write(trainer.state.log_history))
     return {
         "parameters": model.num_parameters(),
         "rows": {"history": history_count, "title": len(rows) - history_count},
@@ -116,7 +131,6 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         "epochs": round(trainer.state.epoch or 0, 3),
         "best_step": trainer.state.best_global_step,
         "valid": validation(),
-        "history": [entry for entry in trainer.state.log_history if "train_runtime" not in entry],
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -147,6 +161,7 @@ def _training_arguments(config: Config, num_rows: int, directory: Path) -> Any:
         "per_device_train_batch_size": section.batch_size,
         "learning_rate": section.learning_rate,
         "weight_decay": section.weight_decay,
+        "ddp_find_unused_parameters": False,  # every trainable weight is part of every loss
         "adam_beta2": 0.98,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.03,

@@ -20,3 +20,12 @@ class JudgedByRanking(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def glance(self) -> str:
+        """Return what a person who watches the steps go by wants to see; '' for nothing."""
+        return ""
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Wait for the others: `trainer_state.json`, written next, says that the checkpoint is whole."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()

@@ -25,11 +25,13 @@ class Row:
         kinds: T integers: IGNORED, TEXT (a loss over the vocabulary), or the level of a SID token with a
             loss.
         items: T catalogue rows, the item a SID token belongs to, else NO_ITEM.
+        task: Place of the row's task in the list of tasks.
     """
 
     input_ids: list[int]
     kinds: list[int]
     items: list[int]
+    task: int = 0
 
 
 def history_rows(prompts: PromptBuilder, history: Sequence[int]) -> Iterator[Row]:
@@ -94,7 +96,7 @@ class RowDataset(Dataset):
 
 
 def collate(rows: Sequence[Row], pad_id: int) -> dict[str, Tensor]:
-    """Pad rows on the right into (B, T) tensors: input_ids, attention_mask, kinds, items."""
+    """Pad rows on the right into (B, T) tensors: input_ids, attention_mask, kinds, items; and (B,) tasks."""
     width = max(len(row.input_ids) for row in rows)
 
     def padded(values: list[list[int]], fill: int) -> Tensor:
@@ -105,4 +107,5 @@ def collate(rows: Sequence[Row], pad_id: int) -> dict[str, Tensor]:
         "attention_mask": padded([[1] * len(row.input_ids) for row in rows], 0),
         "kinds": padded([row.kinds for row in rows], IGNORED),
         "items": padded([row.items for row in rows], NO_ITEM),
+        "tasks": torch.tensor([row.task for row in rows]),
     }

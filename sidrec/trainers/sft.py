@@ -3,68 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
+from sidrec.processes import num_processes, process_index
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
+from sidrec.trainers.forward import through_forward
 from sidrec.trainers.judged import JudgedByRanking, Validate
-from sidrec.trainers.rows import TEXT, Row, RowDataset, collate
+from sidrec.trainers.meter import Meter
+from sidrec.trainers.rows import IGNORED, NO_ITEM, TEXT, Row, RowDataset, collate
 
 GROUPED_BATCHES = 32  # batches whose rows are sorted by length together
 
 
-def sft_loss(scorer: SIDScorer, batch: dict[str, Tensor], codes: Tensor, paths: Tensor) -> Tensor:
-    """Return the mean negative log-probability of all supervised tokens.
+def sft_losses(
+    scorer: SIDScorer, batch: dict[str, Tensor], codes: Tensor, paths: Tensor, *, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of every supervised token, and the task of the row it stands in.
 
-    A SID token is normalized as the scorer says, a title token over the vocabulary.
+    A SID token is normalized as the scorer says, a title token over the vocabulary. The output layer is
+    computed where there is something to learn, nowhere else.
 
     Args:
         scorer: Model, trie and normalization.
-        batch: (B, T) input_ids, attention_mask, kinds, items of `sidrec.trainers.rows`.
+        batch: (B, T) input_ids, attention_mask, kinds, items and (B,) tasks of `sidrec.trainers.rows`.
         codes: (N, L) SIDs of the catalogue.
         paths: (N, L + 1) trie states along them.
+        smoothing: Share of a target's mass that is spread evenly over all that it is normalized over.
 
     Returns:
-        A scalar in nats.
+        (S,) float32 losses in nats and (S,) tasks, token by token in an order of its own.
     """
     hidden = scorer.hidden(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])  # (B, T, H)
     before = hidden[:, :-1]  # the state that predicts the next token
     kinds, items, tokens = (batch[name][:, 1:] for name in ("kinds", "items", "input_ids"))
-    losses = []
-    for level in range(scorer.trie.num_levels):
+    tasks = batch["tasks"].unsqueeze(1).expand_as(kinds)
+    by_code = scorer.normalization != "vocabulary"
+    losses, of_task = [], []
+    for level in range(scorer.trie.num_levels) if by_code else ():
         here = kinds == level
         owners = items[here]  # (S,)
-        losses.append(-scorer.log_probs(before[here], paths[owners, level], codes[owners, level], level))
-    text = kinds == TEXT
-    if bool(text.any()):
         losses.append(
-            nn.functional.cross_entropy(scorer.head(before[text]).float(), tokens[text], reduction="none")
+            scorer.code_losses(
+                before[here], paths[owners, level], codes[owners, level], level, smoothing=smoothing
+            )
         )
-    return torch.cat(losses).mean()
+        of_task.append(tasks[here])
+    here = (kinds == TEXT) if by_code else (kinds != IGNORED)
+    losses.append(scorer.token_losses(before[here], tokens[here], smoothing=smoothing))
+    of_task.append(tasks[here])
+    return torch.cat(losses), torch.cat(of_task)
 
 
-class LengthGroupedSampler(Sampler[int]):
-    """Shuffle, then group rows of like length, from (seed, epoch) alone: a resumed run has the same."""
+class LengthGroupedBatches(Sampler[list[int]]):
+    """Shuffle, then group rows of like length, from (seed, epoch) alone: a resumed run has the same.
+
+    Every process goes through the same batches and takes its share of each, which may be empty.
+    """
 
     def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
         self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the order of another epoch; the Trainer calls this."""
+        """Take the order of another epoch."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return -(-len(self._lengths) // self._batch_size)
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self._seed, self._epoch])
         order = rng.permutation(len(self._lengths))
         size = self._batch_size * GROUPED_BATCHES
@@ -76,16 +92,46 @@ class LengthGroupedSampler(Sampler[int]):
         last = [batch for batch in batches if len(batch) < self._batch_size]
         full = [batch for batch in batches if len(batch) == self._batch_size]
         rng.shuffle(full)
-        yield from np.concatenate(full + last).tolist()
+        for batch in full + last:
+            yield batch[process_index() :: num_processes()].tolist()
+
+
+class EpochLoader(DataLoader):
+    """A `DataLoader` that hands the epoch on, which the Trainer tells it, to the order of its batches."""
+
+    def __init__(self, dataset: RowDataset, batches: LengthGroupedBatches, **options: Any) -> None:
+        super().__init__(dataset, batch_sampler=batches, **options)
+        self.set_epoch = batches.set_epoch
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What is learnt from.
+
+    Attributes:
+        rows: SFT rows of all tasks.
+        tasks: Name of each task, in the order that `Row.task` counts.
+        smoothing: As of `sft_losses`.
+    """
+
+    rows: Sequence[Row]
+    tasks: Sequence[str]
+    smoothing: float = 0.0
 
 
 class SFTTrainer(JudgedByRanking):
-    """`transformers.Trainer` over SFT rows, judged by a ranking on valid users instead of a loss."""
+    """`transformers.Trainer` over SFT rows, judged by a ranking on valid users instead of a loss.
+
+    A batch is that of all processes; accumulated batches count as one. Its loss is the mean over its
+    supervised tokens, however they are divided among processes and steps.
+    """
+
+    loss_is_scaled_for_ga = True  # `compute_loss` divides by the tokens of all accumulated batches
 
     def __init__(
         self,
         sid_model: SIDModel,
-        rows: Sequence[Row],
+        supervision: Supervision,
         args: TrainingArguments,
         *,
         validate: Validate,
@@ -94,23 +140,40 @@ class SFTTrainer(JudgedByRanking):
         """Prepare training; `validate` returns the metrics by which the best checkpoint is kept."""
         self._sid_model = sid_model
         self._validate = validate
-        self._codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
-        self._paths = sid_model.scorer.trie.walk(self._codes)
-        dataset = RowDataset(rows)
-        self._lengths = dataset.lengths
+        device = sid_model.model.device
+        self._codes = torch.tensor(sid_model.semantic_ids.codes).to(device)
+        paths = sid_model.scorer.trie.walk(self._codes)
+        self._losses = partial(
+            sft_losses, sid_model.scorer, codes=self._codes, paths=paths, smoothing=supervision.smoothing
+        )
+        self._meter = Meter(supervision.tasks, device)
+        self._rows = RowDataset(supervision.rows)
         super().__init__(
             model=sid_model.model,
             args=args,
-            train_dataset=dataset,
-            eval_dataset=dataset,  # Trainer insists on one; `evaluate` below never reads it
-            data_collator=partial(collate, pad_id=sid_model.prompts.pad_id),
+            train_dataset=self._rows,
+            eval_dataset=self._rows,  # Trainer insists on one; `evaluate` below never reads it
+            data_collator=self._collate,
             processing_class=sid_model.text_tokenizer,
-            callbacks=callbacks,
+            callbacks=[self._meter, *callbacks],
         )
         self.remove_callback(PrinterCallback)  # TrainingReport says it in a sentence
+        if num_processes() > 1:
+            torch.manual_seed(args.seed + process_index())  # dropout of its own for each share of a batch
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGroupedSampler(self._lengths, self._train_batch_size, self.args.seed)
+    def _collate(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        pad_id = self._sid_model.prompts.pad_id
+        return collate(rows or [Row([pad_id], [IGNORED], [NO_ITEM])], pad_id=pad_id)
+
+    def get_train_dataloader(self) -> EpochLoader:
+        """Return the batches, or the shares of them that are this process's."""
+        batches = LengthGroupedBatches(self._rows.lengths, self._train_batch_size, self.args.seed)
+        return EpochLoader(self._rows, batches, collate_fn=self.data_collator)
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
+        """Count the supervised tokens of all processes in the batches of one optimizer step."""
+        count = sum((batch["kinds"][:, 1:] != IGNORED).sum() for batch in batch_samples)
+        return self.accelerator.reduce(torch.as_tensor(count, device=device), "sum").clamp(min=1)
 
     def compute_loss(
         self,
@@ -119,9 +182,27 @@ class SFTTrainer(JudgedByRanking):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return `sft_loss` of a batch."""
-        loss = sft_loss(self._sid_model.scorer, inputs, self._codes, self._paths)
+        """Return this share's part of the mean loss; gradients are averaged over processes, hence `*`."""
+        module = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        with self.accelerator.autocast():
+            losses, tasks = through_forward(model, module, self._losses, inputs)
+        self._meter.add(losses, tasks, inputs["attention_mask"].sum())
+        loss = losses.sum() / num_items_in_batch
+        if self.accelerator.num_processes > 1:
+            loss = loss * self.accelerator.num_processes
         return (loss, None) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add to a line about the loss what the meter has."""
+        if "loss" in logs:
+            logs |= self._meter.read(partial(self.accelerator.reduce, reduction="sum"))
+        super().log(logs, start_time)
+
+    def glance(self) -> str:
+        """Say the losses and the rate since the last line of the log, as this process sees them."""
+        figures = self._meter.glance()
+        losses = [f"{name[5:]} {value:.3f}" for name, value in figures.items() if name.startswith("loss/")]
+        return f"loss {', '.join(losses)}, {figures['tokens_per_second']:,.0f} tokens/s"
 
 
 def add_dropout(model: PreTrainedModel, probability: float) -> list[torch.utils.hooks.RemovableHandle]:
