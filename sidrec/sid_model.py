@@ -65,9 +65,14 @@ class SIDModel:
         reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)
         return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader, scorer.trie)
 
-    def save(self, directory: Path) -> None:
-        """Write a Hugging Face model directory with `semantic_ids.parquet` and `prompts.json` in it."""
-        self.model.save_pretrained(directory)
+    def save(self, directory: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+        """Write a Hugging Face model directory with `semantic_ids.parquet` and `prompts.json` in it.
+
+        Args:
+            directory: There already.
+            weights: The model's, where it holds only a part of them itself.
+        """
+        self.model.save_pretrained(directory, state_dict=weights)
         self.text_tokenizer.save_pretrained(directory)
         self.semantic_ids.save(directory / "semantic_ids.parquet")
         self.prompts.settings.save(directory / "prompts.json")

@@ -122,7 +122,8 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     for handle in handles:
         handle.remove()
     model.eval()
-    on_main(lambda: sid_model.save(directory))
+    weights = trainer.whole_weights()
+    on_main(lambda: sid_model.save(directory, weights))
     on_main(lambda: history.write(trainer.state.log_history))
     return {
         "parameters": model.num_parameters(),
@@ -130,7 +131,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
         "best_step": trainer.state.best_global_step,
-        "valid": validation(),
+        "valid": trainer.judge(),
         "seconds": round(time.monotonic() - started, 1),
     }
 

@@ -14,14 +14,15 @@ from sidrec.catalog import EvaluationRows
 from sidrec.config import Config
 from sidrec.errors import ArtifactError, ConfigError, nearest
 from sidrec.metrics import metrics_at_k, target_ranks
-from sidrec.processes import num_processes, on_main, process_index, shares_cpu, total
+from sidrec.processes import is_main, num_processes, on_main, process_index, shares_cpu, total
 from sidrec.progress import progress
 from sidrec.sid_model import SIDModel
 
 if TYPE_CHECKING:
     from sidrec.trainers.judged import JudgedByRanking
 
-CHECKPOINT_FILES = ("*.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
+CHECKPOINT_FILES = ("*.safetensors", "optimizer.*", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
+DEEPSPEED_FILES = ("*.safetensors", "global_step*", "rng_state*.pth", "trainer_state.json")
 
 
 class Validation:
@@ -32,21 +33,23 @@ class Validation:
         self.rows = rows.sample(num_users, config.seed)
         self._num_beams = max(10, config.evaluation.num_beams)
 
-    def ranks(self) -> np.ndarray:
-        """Return the rank of each user's target, (U,), 0 when it was not found.
+    def ranks(self, *, divided: bool = True) -> np.ndarray:
+        """Return the rank of each user's target, (U,), 0 when it was not found; the same in all processes.
 
-        Processes divide the users among them and all return the ranks of all.
+        Args:
+            divided: Each process ranks a part of the users; else all rank all, and the main one counts.
         """
         ranks = np.zeros(len(self.rows), dtype=np.int64)
-        mine = slice(process_index(), None, num_processes())
+        mine = slice(process_index(), None, num_processes()) if divided else slice(None)
         if histories := self.rows.histories[mine]:
             ranking = self._sid_model.rank(histories, num_beams=self._num_beams)
-            ranks[mine] = target_ranks(ranking.items.cpu().numpy(), self.rows.targets[mine])
+            if divided or is_main():
+                ranks[mine] = target_ranks(ranking.items.cpu().numpy(), self.rows.targets[mine])
         return total(ranks)
 
-    def __call__(self) -> dict[str, float]:
+    def __call__(self, *, divided: bool = True) -> dict[str, float]:
         """Return the means over users."""
-        per_user = metrics_at_k(self.ranks(), ks=(10,))
+        per_user = metrics_at_k(self.ranks(divided=divided), ks=(10,))
         return {name: float(per_user[name].mean()) for name in ("ndcg@10", "hr@10")}
 
 
@@ -92,7 +95,8 @@ def last_checkpoint(directory: Path) -> Path | None:
         except ArtifactError:
             whole = False
         else:
-            whole = all(any(path.glob(pattern)) for pattern in CHECKPOINT_FILES)
+            files = DEEPSPEED_FILES if any(path.glob("global_step*")) else CHECKPOINT_FILES
+            whole = all(any(path.glob(pattern)) for pattern in files)
         if whole:
             return path
         shutil.rmtree(path)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, Protocol
 
 from transformers import Trainer
 
-Validate = Callable[[], dict[str, float]]
+from sidrec.trainers.forward import through_forward
+
+
+class Validate(Protocol):
+    """Rank valid users and return metrics, the same ones in every process."""
+
+    def __call__(self, *, divided: bool = True) -> dict[str, float]:
+        """Divide the users among the processes, or have every process rank all of them."""
 
 
 class JudgedByRanking(Trainer):
@@ -14,9 +21,26 @@ class JudgedByRanking(Trainer):
 
     _validate: Validate
 
+    @property
+    def divides_weights(self) -> bool:
+        """Whether no process holds the whole model: then all have to compute the same at the same time."""
+        plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
+        return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
+
+    def judge(self) -> dict[str, float]:
+        """Rank the items of the valid sample with the weights as they are now."""
+        if not self.divides_weights:
+            return self._validate()
+        module = self.accelerator.unwrap_model(self.model_wrapped)
+        return through_forward(self.model_wrapped, module, lambda: self._validate(divided=False))
+
+    def whole_weights(self) -> dict[str, Any] | None:
+        """Gather the weights in the main process, if they are divided; else None: the model has them."""
+        return self.accelerator.get_state_dict(self.model_wrapped) if self.divides_weights else None
+
     def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
         """Rank the items of the valid sample and report its metrics."""
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._validate().items()}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.judge().items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
