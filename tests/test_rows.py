@@ -21,7 +21,7 @@ from sidrec.trainers.rows import (
     collate,
     history_rows,
 )
-from sidrec.trainers.sft import sft_loss
+from sidrec.trainers.sft import sft_losses
 from sidrec.trie import SIDTrie
 from sidrec.vocabulary import SIDVocabulary
 
@@ -137,7 +137,7 @@ def test_a_long_title_is_cut_and_still_ends():
 def test_rows_are_padded_on_the_right():
     short, long = (
         Row([1, 7], [IGNORED, 0], [NO_ITEM, 5]),
-        Row([1, 8, 9], [IGNORED, TEXT, TEXT], [NO_ITEM] * 3),
+        Row([1, 8, 9], [IGNORED, TEXT, TEXT], [NO_ITEM] * 3, task=2),
     )
     batch = collate([short, long], pad_id=0)
     assert {name: tensor.tolist() for name, tensor in batch.items()} == {
@@ -145,6 +145,7 @@ def test_rows_are_padded_on_the_right():
         "attention_mask": [[1, 1, 0], [1, 1, 1]],
         "kinds": [[IGNORED, 0, IGNORED], [IGNORED, TEXT, TEXT]],
         "items": [[NO_ITEM, 5, NO_ITEM], [NO_ITEM] * 3],
+        "tasks": [0, 2],
     }
 
 
@@ -163,7 +164,7 @@ def make_scorer(prompts: PromptBuilder, normalization: str, sizes=SIZES) -> SIDS
 
 def loss_of(scorer: SIDScorer, prompts: PromptBuilder, rows: list[Row]) -> torch.Tensor:
     codes = torch.tensor(prompts.codes)
-    return sft_loss(scorer, collate(rows, prompts.pad_id), codes, scorer.trie.walk(codes))
+    return sft_losses(scorer, collate(rows, prompts.pad_id), codes, scorer.trie.walk(codes))[0].mean()
 
 
 def naive_losses(scorer: SIDScorer, prompts: PromptBuilder, row: Row) -> list[float]:

@@ -36,7 +36,11 @@ class JudgedByRanking(Trainer):
 
     def whole_weights(self) -> dict[str, Any] | None:
         """Gather the weights in the main process, if they are divided; else None: the model has them."""
-        return self.accelerator.get_state_dict(self.model_wrapped) if self.divides_weights else None
+        if not self.divides_weights:
+            return None
+        weights = self.accelerator.get_state_dict(self.model_wrapped)
+        tied = self.accelerator.unwrap_model(self.model_wrapped).all_tied_weights_keys
+        return {name: weight for name, weight in weights.items() if name not in tied}
 
     def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
         """Rank the items of the valid sample and report its metrics."""
