@@ -1,7 +1,7 @@
 """`torchrun wrapped.py KIND`: two processes share a batch whose model DDP, FSDP1 or FSDP2 has wrapped.
 
-The main process prints how far the gradients are from those of the whole batch in one process, with and
-without `through_forward`, and whether all ranked the same items.
+The main process prints how far the gradients are from those of the whole batch in one process, both those of
+the wrapped model and those of its own share alone, and whether all ranked the same items.
 """
 
 import json
@@ -67,18 +67,20 @@ def main(kind: str) -> None:
     expected = {name: parameter.grad.clone() for name, parameter in scorer.model.named_parameters()}
     scorer.model.zero_grad()
 
-    wrapper = wrap(kind, scorer.model)
     share = {name: value[rank::world] for name, value in batch.items()}
+    losses, _ = losses_of(share)
+    (losses.sum() / count * world).backward()
+    alone = {name: parameter.grad.clone() for name, parameter in scorer.model.named_parameters()}
+    scorer.model.zero_grad()
+
+    wrapper = wrap(kind, scorer.model)
     losses, _ = through_forward(wrapper, scorer.model, losses_of, share)
     (losses.sum() / count * world).backward()
     found = gradients(kind, wrapper, scorer.model)
-    report = {"gradients": max(float((found[name] - expected[name]).abs().max()) for name in expected)}
-    if kind == "ddp":  # what happens behind the wrapper's back
-        scorer.model.zero_grad()
-        losses, _ = losses_of(share)
-        (losses.sum() / count * world).backward()
-        alone = gradients(kind, wrapper, scorer.model)
-        report["without"] = max(float((alone[name] - expected[name]).abs().max()) for name in expected)
+    report: dict[str, Any] = {
+        name: max(float((gradient[each] - expected[each]).abs().max()) for each in expected)
+        for name, gradient in (("together", found), ("alone", alone))
+    }
 
     @torch.no_grad()
     def ranking() -> Tensor:

@@ -72,8 +72,7 @@ def train(trainer: JudgedByRanking, checkpoints: Path, name: str) -> None:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
         return
     # The Trainer would take one step more before it noticed that there is none left.
-    trainer.state = TrainerState.load_from_json(str(last / "trainer_state.json"))
-    trainer._load_best_model()
+    trainer.restore(TrainerState.load_from_json(str(last / "trainer_state.json")))
 
 
 def _is_final(checkpoint: Path) -> bool:

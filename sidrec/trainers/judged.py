@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from transformers import Trainer
+from accelerate import load_checkpoint_in_model
+from transformers import Trainer, TrainerState
 
 from sidrec.trainers.forward import through_forward
 
@@ -22,10 +23,22 @@ class JudgedByRanking(Trainer):
     _validate: Validate
 
     @property
-    def divides_weights(self) -> bool:
-        """Whether no process holds the whole model: then all have to compute the same at the same time."""
+    def _is_to_divide(self) -> bool:
         plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
         return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
+
+    @property
+    def divides_weights(self) -> bool:
+        """Whether no process holds the whole model: then all have to compute the same at the same time."""
+        return self._is_to_divide and bool(self.accelerator._models)  # prepared, as `train` does
+
+    def restore(self, state: TrainerState) -> None:
+        """Take over a training that was over already: its state and its best weights."""
+        self.state = state
+        if self._is_to_divide:  # but nothing has been divided
+            load_checkpoint_in_model(self.model, state.best_model_checkpoint)
+        else:
+            self._load_best_model()
 
     def judge(self) -> dict[str, float]:
         """Rank the items of the valid sample with the weights as they are now."""
