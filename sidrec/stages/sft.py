@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sidrec.artifacts import Stage, write_json
+from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.config import Config
 from sidrec.processes import on_main, training_device
 from sidrec.stages.run import Run, load_run
@@ -42,12 +42,12 @@ def sft(config: Config) -> Path:
 
 
 def _finish(config: Config, run: Run, stage: Stage, metrics: dict[str, Any]) -> None:
-    from sidrec.stages.training import clear
+    from sidrec.stages.training import keep_reports
 
     directory = stage.partial
     write_json(directory / "metrics.json", metrics)
     run.catalog.items[["item_id", "title"]].to_parquet(directory / "items.parquet", index=False)
-    clear(directory / "checkpoints")
+    keep_reports(directory / CHECKPOINTS)
     stage.finish(config.to_yaml())
 
 
@@ -105,7 +105,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         prompt_settings.template,
         prompt_settings.normalization,
     )
-    args = _training_arguments(config, len(rows), stage.partial / "checkpoints")
+    args = _training_arguments(config, len(rows), stage.partial / CHECKPOINTS)
     directory = on_main(stage.begin)  # only now: what the config can get wrong leaves nothing behind
     validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
     history = HistoryFile(directory / "history.csv", tasks)
@@ -118,7 +118,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     )
     handles = add_dropout(model, config.sft.dropout)
     started = time.monotonic()
-    train(trainer, directory / "checkpoints", "sft")
+    train(trainer, directory / CHECKPOINTS, "sft")
     for handle in handles:
         handle.remove()
     model.eval()

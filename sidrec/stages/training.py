@@ -102,12 +102,11 @@ def last_checkpoint(directory: Path) -> Path | None:
     return None
 
 
-def clear(checkpoints: Path) -> None:
-    """Delete the checkpoints of a finished training; what TensorBoard shows of it moves beside them."""
+def keep_reports(checkpoints: Path) -> None:
+    """Copy what TensorBoard shows of a training out of its checkpoints, which go when the stage is done."""
     reports = checkpoints / "runs"  # where the Trainer's TensorBoardCallback writes
     if reports.is_dir():
         shutil.copytree(reports, checkpoints.with_name("runs"), dirs_exist_ok=True)
-    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def checkpoints(directory: Path, seed: int, *, every: int) -> dict[str, Any]:
