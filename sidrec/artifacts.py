@@ -24,6 +24,7 @@ from sidrec.errors import ArtifactError
 from tokenizer.semantic_ids import SemanticIDs
 
 FORMAT_VERSION = 1
+CHECKPOINTS = "checkpoints"  # in a partial directory: what an interrupted stage goes on from, not a result
 PACKAGES = ("sidrec", "torch", "transformers", "trl", "lightning", "numpy", "scikit-learn")
 
 
@@ -175,6 +176,7 @@ class Stage:
         self._swap()
 
     def _swap(self) -> None:
+        shutil.rmtree(self.partial / CHECKPOINTS, ignore_errors=True)
         if self.directory.exists():
             os.replace(self.directory, self._old)
         os.replace(self.partial, self.directory)

@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -34,12 +35,28 @@ app = typer.Typer(
     help="Generative recommendation with semantic IDs: tokenize a catalogue, align a language model, "
     "sharpen it with reinforcement learning.",
 )
+FOR_THE_MAIN_PROCESS = 30.0
+"""Seconds that the others leave to the main process to say what it too has found wrong: it ends them then."""
 Settings = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[CONFIG.yaml] [section.key=value ...]", help="A config file, then settings above it."
     ),
 ]
+
+
+@app.callback()
+def alone(context: typer.Context) -> None:
+    """Refuse several processes where they would all write the same."""
+    from sidrec.errors import ConfigError
+    from sidrec.processes import num_processes
+
+    command = context.invoked_subcommand
+    if num_processes() > 1 and command != "sft":
+        raise ConfigError(
+            f"`sidrec {command}` works in one process, but {num_processes()} were launched: of all commands "
+            f"only sft trains in several. Run it by itself: sidrec {command} ..."
+        )
 
 
 @app.command()
@@ -295,11 +312,14 @@ def compare(
 def main() -> None:
     """Run the command line; what a user can mend ends in one sentence and status 2."""
     from sidrec.errors import SidrecError
+    from sidrec.processes import is_main
 
     _quiet_libraries()
     try:
         app(standalone_mode=True)
     except SidrecError as error:
+        if not is_main():
+            time.sleep(FOR_THE_MAIN_PROCESS)
         print(f"sidrec: {error}", file=sys.stderr)
         sys.exit(2)
 
@@ -307,14 +327,18 @@ def main() -> None:
 def _stage(module: str, function: str, settings: list[str] | None, *, table: bool = False) -> None:
     import importlib
 
+    from sidrec.processes import is_main, leave
+
     _show_progress()
     config = _config(settings or [])
     stage: Callable[[Config], object] = getattr(importlib.import_module(f"sidrec.stages.{module}"), function)
     try:
         stage(config)
     except KeyboardInterrupt:
-        print("sidrec: interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
+        if is_main():
+            print("sidrec: interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
         raise  # typer ends it with status 130
+    leave()
     if table:
         from sidrec.stages.pipeline import results
 
@@ -331,8 +355,11 @@ def _show_rows(path: Path, settings: list[str], num_rows: int) -> None:
 
 
 def _show_progress() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("sidrec").setLevel(logging.INFO)
+    from sidrec.processes import is_main
+
+    level = logging.WARNING if is_main() else logging.CRITICAL
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("sidrec").setLevel(logging.INFO if is_main() else level)
 
 
 def _config(settings: list[str]) -> Config:

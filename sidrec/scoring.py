@@ -49,6 +49,11 @@ class ChildScores:
         chosen = self.log_probs.expand(match.shape).gather(-1, index).squeeze(-1)
         return torch.where(match.any(-1), chosen, -torch.inf)
 
+    def mean(self) -> Tensor:
+        """Return the mean log-probability of the allowed children, (...)."""
+        allowed = self.children.allowed
+        return self.log_probs.masked_fill(~allowed, 0.0).sum(-1) / allowed.sum(-1)
+
     def entropy(self) -> Tensor:
         """Return the entropy over the children in nats, (...); mass outside the trie is not counted."""
         terms = self.log_probs.exp() * self.log_probs.masked_fill(~self.children.allowed, 0.0)
@@ -135,7 +140,7 @@ class SIDScorer:
         ids = self.token_ids[0][:1].unsqueeze(0)
         with evaluating(self.model):
             theirs = self.model(input_ids=ids).logits.float()
-            ours = self._capped(self.head(self.hidden(input_ids=ids)))
+            ours = self.logits(self.hidden(input_ids=ids))
         # NaN weights pass here, and the search says so.
         if torch.allclose(theirs, ours, atol=1e-2, rtol=1e-2, equal_nan=True):
             return None
@@ -212,10 +217,14 @@ class SIDScorer:
     def _log_total(self, hidden: Tensor) -> Tensor:
         """Return the log-sum-exp of the logits of the whole vocabulary, (...)."""
         if torch.is_grad_enabled():
-            return self._capped(self.head(hidden)).logsumexp(-1)
+            return self.logits(hidden).logsumexp(-1)
         rows = max(1, LOGITS // self.head.weight.shape[0])
-        parts = [self._capped(self.head(part)).logsumexp(-1) for part in hidden.flatten(0, -2).split(rows)]
+        parts = [self.logits(part).logsumexp(-1) for part in hidden.flatten(0, -2).split(rows)]
         return torch.cat(parts).view(hidden.shape[:-1])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the float32 logits of the whole vocabulary, (..., V)."""
+        return self._capped(self.head(hidden))
 
     def _capped(self, logits: Tensor) -> Tensor:
         logits = logits.float()
@@ -224,3 +233,30 @@ class SIDScorer:
     def log_probs(self, hidden: Tensor, states: Tensor, codes: Tensor, level: int) -> Tensor:
         """Return the log-probability of a code after each state, (...); -inf for one the trie forbids."""
         return self.children(hidden, states, level).pick(codes)
+
+    def token_losses(self, hidden: Tensor, tokens: Tensor, *, smoothing: float = 0.0) -> Tensor:
+        """Return the cross entropy of `tokens`, (S,) ids, over the vocabulary after (S, H) states, (S,)."""
+        return nn.functional.cross_entropy(
+            self.logits(hidden), tokens, reduction="none", label_smoothing=smoothing
+        )
+
+    def code_losses(
+        self, hidden: Tensor, states: Tensor, codes: Tensor, level: int, *, smoothing: float = 0.0
+    ) -> Tensor:
+        """Return the cross entropy of `codes`, (...), over what `normalization` names, in nats.
+
+        With `smoothing` that share of the target's mass is spread evenly: over the allowed children for
+        `catalog`, so that no forbidden code gets any, or over the K codes for `level`.
+
+        Raises:
+            ValueError: For `vocabulary`, whose losses are those of `token_losses`.
+        """
+        if self.normalization == "vocabulary":
+            raise ValueError("Normalized over the vocabulary, a code is a token: use token_losses.")
+        scores = self.children(hidden, states, level)
+        losses = -scores.pick(codes)
+        if smoothing == 0:
+            return losses
+        assert scores.logits is not None
+        even = -(scores.mean() if self.normalization == "catalog" else scores.logits.log_softmax(-1).mean(-1))
+        return (1 - smoothing) * losses + smoothing * even

@@ -155,6 +155,12 @@ class SFTConfig(Section):
     )
     weight_decay: float = Field(0.01, ge=0, description="Of AdamW.")
     dropout: float = Field(0.2, ge=0, lt=1, description="On embeddings and the outputs of attention and MLP.")
+    label_smoothing: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Share of a target's mass spread evenly over what its position is normalized over.",
+    )
     patience: int = Field(5, ge=1, description="Evaluations without a better NDCG@10 before training stops.")
     evaluations: int = Field(15, ge=1, description="How often valid NDCG@10 is measured during all epochs.")
     validation_users: int = Field(

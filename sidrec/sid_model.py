@@ -16,6 +16,7 @@ from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, 
 from sidrec.errors import ArtifactError
 from sidrec.generations import Generation, open_generation
 from sidrec.item_sum import sum_items
+from sidrec.processes import training_device
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
 from sidrec.trie import SIDTrie
@@ -24,13 +25,6 @@ from tokenizer.semantic_ids import SemanticIDs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-def training_device() -> torch.device:
-    """Return the device that `transformers.Trainer` moves a model to; masks and tries must be there too."""
-    from accelerate.state import PartialState
-
-    return PartialState().device
 
 
 @dataclass(frozen=True)
@@ -74,9 +68,14 @@ class SIDModel:
         reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)
         return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader, scorer.trie)
 
-    def save(self, directory: Path) -> None:
-        """Write a Hugging Face model directory with `semantic_ids.parquet` and `prompts.json` in it."""
-        self.model.save_pretrained(directory)
+    def save(self, directory: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+        """Write a Hugging Face model directory with `semantic_ids.parquet` and `prompts.json` in it.
+
+        Args:
+            directory: There already.
+            weights: The model's, where it holds only a part of them itself.
+        """
+        self.model.save_pretrained(directory, state_dict=weights)
         self.text_tokenizer.save_pretrained(directory)
         self.semantic_ids.save(directory / "semantic_ids.parquet")
         self.prompts.settings.save(directory / "prompts.json")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidrec.artifacts import (
+    CHECKPOINTS,
     FORMAT_VERSION,
     Stage,
     check_outputs,
@@ -287,6 +288,30 @@ def test_killed_while_taking_over_it_is_not_taken_for_whole(tmp_path, monkeypatc
     assert not make_stage(tmp_path / "b").is_done()
     assert make_stage(tmp_path / "b").adopt([donor.directory], "")
     assert {"more.txt", "weights.txt"} <= set(names_in(stage.directory))
+
+
+def test_checkpoints_are_no_part_of_a_finished_stage(tmp_path):
+    stage = make_stage(tmp_path)
+    checkpoint = stage.begin() / CHECKPOINTS / "checkpoint-9"
+    checkpoint.mkdir(parents=True)
+    (stage.partial / "weights.txt").write_text("abc")
+    stage.finish("seed: 0\n")
+    assert names_in(stage.directory) == ["config.yaml", "manifest.json", "weights.txt"]
+
+
+def test_checkpoints_are_there_until_the_stage_is_whole(tmp_path, monkeypatch):
+    """A kill while large files are hashed must not cost the training."""
+    stage = make_stage(tmp_path)
+    (stage.begin() / CHECKPOINTS / "checkpoint-9").mkdir(parents=True)
+    (stage.partial / "weights.txt").write_text("abc")
+
+    def die(path: Path) -> str:
+        raise Killed
+
+    monkeypatch.setattr("sidrec.artifacts.sha256_of_file", die)
+    with pytest.raises(Killed):
+        stage.finish("seed: 0\n")
+    assert (make_stage(tmp_path).begin() / CHECKPOINTS / "checkpoint-9").is_dir()
 
 
 def test_the_manifest_says_what_the_stage_was_made_from(tmp_path):

@@ -44,6 +44,7 @@ FLOORS = """
     trie_arrays
     tokenizer_config
     errors progress sections text_table tasks.wordings
+    processes
 """
 FLOOR_OF = {
     f"sidrec.{name}": height

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 
 import pytest
 
@@ -62,3 +63,43 @@ def test_a_terminal_shows_the_count_the_rate_and_the_time_left(clock, capsys, mo
         advance(500, 1000)
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert re.search(r"embedding .* 500/1000 texts 50/s (-|\d+):", shown)
+
+
+def shown(capsys) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def test_a_note_stands_beside_the_count_until_there_is_another(clock, terminal, capsys):
+    with progress("sft", "steps") as advance:
+        advance(1, 4, "loss 2.5")
+        advance(2, 4)
+    assert re.search(r"2/4 steps .* loss 2.5", shown(capsys))
+
+
+def test_of_several_processes_only_the_main_one_shows_a_bar(clock, terminal, capsys, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with progress("sft", "steps") as advance:
+        advance(1, 4)
+    assert shown(capsys) == ""
+
+
+def test_what_is_logged_while_a_bar_is_shown_goes_through_it_and_then_no_longer(clock, terminal, capsys):
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(handler)
+    try:
+        with progress("sft", "steps") as advance:
+            advance(1, 4)
+            assert handler.stream is sys.stderr is not sys.__stderr__
+            logging.getLogger("sidrec.test").warning("a line")
+        assert handler.stream is sys.stderr
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert re.search(r"[\r\n]a line\n", shown(capsys))

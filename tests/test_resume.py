@@ -1,5 +1,6 @@
 """A stage that was stopped: the same command finishes with the files of an undisturbed run."""
 
+import csv
 import json
 import os
 import signal
@@ -8,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
 from conftest import Ended
+from killed import entering
 from transformers import TrainerCallback
 
 import sidrec
@@ -21,6 +24,7 @@ from sidrec.config import Config, load_config
 from sidrec.stages.training import last_checkpoint
 from sidrec.trainers.callbacks import TrainingReport
 
+KILLED = Path(__file__).with_name("killed.py")
 # SFT: 28 steps, 7 per epoch, a checkpoint after 9, 18, 27 and 28. RL: 6 steps, 4 per epoch, after 2, 4 and 6.
 # SFT learns so slowly that there is something left for RL, whose weights would not be kept otherwise.
 SETTINGS = {
@@ -35,7 +39,21 @@ SETTINGS = {
 }
 # NDCG@10 falls soon, so that early stopping ends the training.
 HASTY = {"sft": {"epochs": 8, "evaluations": 11, "patience": 1, "learning_rate": 0.05}}
-TIMES = ("seconds", "peak_memory_mb", "step_time")
+TIMES = ("seconds", "peak_memory_mb", "step_time", "supervised_tokens_per_second", "tokens_per_second")
+# What may be trained; more settings of `sft` each.
+TRAINED: dict[str, dict] = {"full": {}}
+# Where a training may be stopped: as it enters a function for the nth time; a checkpoint is four `torch.save`
+MOMENTS = {
+    "in the first step": ("torch.optim.AdamW.step", 1),
+    "in a step": ("torch.optim.AdamW.step", 13),
+    "in an evaluation": ("sidrec.stages.training.Validation.ranks", 2),
+    "in a checkpoint, before the optimizer": ("torch.save", 6),
+    "in a checkpoint, before it says that it is whole": ("transformers.TrainerState.save_to_json", 2),
+    "before an old checkpoint is deleted": ("transformers.trainer.rotate_checkpoints", 3),
+    "after the last checkpoint": ("transformers.Trainer._load_best_model", 1),
+    "before the model is written": ("sidrec.sid_model.SIDModel.save", 1),
+    "before the stage is finished": ("sidrec.artifacts.Stage.finish", 1),
+}
 
 
 def results_of(directory: Path) -> dict[str, Any]:
@@ -46,6 +64,9 @@ def results_of(directory: Path) -> dict[str, Any]:
         for name in TIMES:
             entry.pop(name, None)
     files["metrics.json"] = metrics
+    if "history.csv" in files:
+        rows = csv.DictReader(files["history.csv"].decode().splitlines())
+        files["history.csv"] = [{name: row[name] for name in row if name not in TIMES} for row in rows]
     return {name: files[name] for name in files if name not in ("manifest.json", "config.yaml")}
 
 
@@ -85,16 +106,72 @@ def stopped_after(checkpoint: int) -> Iterator[None]:
             yield
 
 
-@pytest.mark.parametrize("checkpoint", [2, 4])
-def test_sft_stopped_at_a_checkpoint_goes_on_to_the_same_files(
-    checkpoint: int, whole: Path, tmp_path: Path
+@dataclass(frozen=True)
+class Aligned:
+    """An SFT that nothing disturbed, and the settings that it had."""
+
+    output: Path
+    settings: dict[str, dict]
+
+    def begun_anew(self, folder: Path) -> Path:
+        """Copy what came before SFT; return the path of a config for the rest."""
+        toy.copy(self.output, folder, without=("sft", "rl"))
+        return toy.write(folder, **self.settings)
+
+
+@pytest.fixture(scope="session", params=list(TRAINED))
+def aligned(request: pytest.FixtureRequest, whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
+    if not TRAINED[request.param]:
+        return Aligned(whole, SETTINGS)
+    settings = SETTINGS | {"sft": SETTINGS["sft"] | TRAINED[request.param]}
+    found = Aligned(whole, settings)
+    config = load_config(found.begun_anew(tmp_path_factory.mktemp(request.param)))
+    sidrec.sft(config)
+    return Aligned(config.output, settings)
+
+
+class Stopped(BaseException):
+    """Goes through everything, as a kill does."""
+
+
+def stop() -> None:
+    raise Stopped
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_sft_stopped_anywhere_goes_on_to_the_same_files(
+    moment: str, aligned: Aligned, tmp_path: Path
 ) -> None:
-    toy.copy(whole, tmp_path, without=("sft", "rl"))
-    config = load_config(toy.write(tmp_path, **SETTINGS))
-    with stopped_after(checkpoint):
+    config = load_config(aligned.begun_anew(tmp_path))
+    with entering(*MOMENTS[moment], stop), pytest.raises(Stopped):
         sidrec.sft(config)
     sidrec.sft(config)
-    assert results_of(config.output / "sft") == results_of(whole / "sft")
+    assert results_of(config.output / "sft") == results_of(aligned.output / "sft")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_sft_killed_anywhere_goes_on_to_the_same_files(
+    moment: str, aligned: Aligned, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    config = aligned.begun_anew(tmp_path)
+    where, times = MOMENTS[moment]
+    ended = subprocess.run([sys.executable, KILLED, where, str(times), "sft", config], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not (tmp_path / "run" / "sft").exists()
+    assert command("sft", config).status == 0
+    assert results_of(tmp_path / "run" / "sft") == results_of(aligned.output / "sft")
+
+
+def test_sft_stopped_twice_has_every_row_of_its_history_once(aligned: Aligned, tmp_path: Path) -> None:
+    config = load_config(aligned.begun_anew(tmp_path))
+    for times in (11, 4):  # after the checkpoint of step 9, then after that of step 9 again
+        with entering("torch.optim.AdamW.step", times, stop), pytest.raises(Stopped):
+            sidrec.sft(config)
+    sidrec.sft(config)
+    rows = results_of(config.output / "sft")["history.csv"]
+    assert [row["step"] for row in rows] == ["9", "18", "27", "28"]
+    assert rows == results_of(aligned.output / "sft")["history.csv"]
 
 
 @pytest.mark.parametrize("checkpoint", [2, 3])
@@ -179,10 +256,8 @@ def signal_when(process: subprocess.Popen[str], output: Path, pattern: str, numb
 
 KILLED_AT = {
     "tokenize": ["cache", "tokenize.partial", "tokenize.partial/embeddings.npy"],
-    "sft": [
+    "sft": [  # in the middle of a file, if it can be had
         "sft.partial",
-        "sft.partial/checkpoints/checkpoint-9",
-        "sft.partial/checkpoints/checkpoint-9/trainer_state.json",
         "sft.partial/checkpoints/checkpoint-18/optimizer.pt",
         "sft.partial/model.safetensors",
     ],

@@ -14,7 +14,7 @@ from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
 from sidrec.tasks.rows import IGNORED, NO_ITEM, TEXT, Row
 from sidrec.trainers.flat_rows import FlatRows
-from sidrec.trainers.sft import sft_loss
+from sidrec.trainers.sft import sft_losses
 from sidrec.trie import SIDTrie
 from sidrec.vocabulary import SIDVocabulary
 
@@ -138,7 +138,8 @@ def make_scorer(prompts: PromptBuilder, normalization: str, sizes=SIZES) -> SIDS
 
 def loss_of(scorer: SIDScorer, prompts: PromptBuilder, rows: list[Row]) -> torch.Tensor:
     codes = torch.tensor(prompts.codes)
-    return sft_loss(scorer, FlatRows.of(rows).padded(prompts.pad_id), codes, scorer.trie.walk(codes))
+    batch = FlatRows.of(rows).padded(prompts.pad_id)
+    return sft_losses(scorer, batch, codes, scorer.trie.walk(codes))[0].mean()
 
 
 def naive_losses(scorer: SIDScorer, prompts: PromptBuilder, row: Row) -> list[float]:

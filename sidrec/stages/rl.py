@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidrec.artifacts import Stage, write_json
+from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.catalog import Catalog, Split
 from sidrec.config import Config
 from sidrec.errors import ConfigError
@@ -43,11 +43,13 @@ def rl(config: Config) -> Path:
     if stage.is_done():
         logger.info("rl: done before, nothing to redo")
         return stage.directory
+    from sidrec.stages.training import keep_reports
+
     metrics = _train(config, run, source, stage)
     directory = stage.partial
     write_json(directory / "metrics.json", metrics)
     shutil.copy(source / "items.parquet", directory / "items.parquet")
-    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    keep_reports(directory / CHECKPOINTS)
     stage.finish(config.to_yaml())
     return stage.directory
 
@@ -108,7 +110,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     trainer = ReReTrainer(
         sid_model,
         prompts,
-        _grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / "checkpoints"),
+        _grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / CHECKPOINTS),
         reward_weights=config.rl.rewards,
         validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
         callbacks=[TrainingReport("rl")],
@@ -118,7 +120,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
         config.rl.num_generations,
     )  # fmt: skip
     started = time.monotonic()
-    train(trainer, directory / "checkpoints")
+    train(trainer, directory / CHECKPOINTS, "rl")
     sid_model.model.eval()
     after = judged.ranks()
     decision = _decide(before, after, config)

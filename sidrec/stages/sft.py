@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sidrec.artifacts import Stage, write_json
+from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.config import Config
 from sidrec.errors import ConfigError
+from sidrec.processes import on_main, training_device
 from sidrec.stages.run import Run, load_run
 from sidrec.stages.sft_tasks import check_sft, resolve_prompts, texts_of
 from sidrec.tasks.task import column_inputs
@@ -34,16 +35,22 @@ def sft(config: Config) -> Path:
     """
     run = load_run(config)
     stage = stage_of(config, run)
-    if stage.is_done():
+    if on_main(stage.is_done):
         logger.info("sft: done before, nothing to redo")
         return stage.directory
     metrics = _train(config, run, stage)
+    on_main(partial(_finish, config, run, stage, metrics))
+    return stage.directory
+
+
+def _finish(config: Config, run: Run, stage: Stage, metrics: dict[str, Any]) -> None:
+    from sidrec.stages.training import keep_reports
+
     directory = stage.partial
     write_json(directory / "metrics.json", metrics)
     run.catalog.items[["item_id", "title"]].to_parquet(directory / "items.parquet", index=False)
-    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    keep_reports(directory / CHECKPOINTS)
     stage.finish(config.to_yaml())
-    return stage.directory
 
 
 def stage_of(config: Config, run: Run) -> Stage:
@@ -61,12 +68,13 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from transformers import EarlyStoppingCallback
 
     from sidrec.models import make_model
-    from sidrec.sid_model import SIDModel, training_device
+    from sidrec.sid_model import SIDModel
     from sidrec.stages.sft_data import training_data
     from sidrec.stages.training import Validation, train
     from sidrec.tasks.lengths import most_tokens
     from sidrec.trainers.callbacks import TrainingReport
-    from sidrec.trainers.sft import SFTTrainer, add_dropout
+    from sidrec.trainers.history import HistoryFile
+    from sidrec.trainers.sft import SFTTrainer, Supervision, add_dropout
 
     prompt_settings = resolve_prompts(config)
     tasks = check_sft(config, run.catalog)
@@ -90,31 +98,34 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         prompt_settings.normalization,
     )
     data = training_data(config, run, sid_model, tasks)
-    args = _training_arguments(config, data.batches_per_epoch, stage.partial / "checkpoints")
-    directory = stage.begin()  # only now: what the config can get wrong leaves nothing behind
+    args = _training_arguments(config, data.batches_per_epoch, stage.partial / CHECKPOINTS)
+    directory = on_main(stage.begin)  # only now: what the config can get wrong leaves nothing behind
     validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
+    names = [task.name for task in tasks]
+    history = HistoryFile(directory / "history.csv", names)
     trainer = SFTTrainer(
         sid_model,
-        data.batches,
+        Supervision(data.batches, names, config.sft.label_smoothing),
         args,
         validate=validation,
-        callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft")],
+        callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft"), history],
     )
     handles = add_dropout(model, config.sft.dropout)
     started = time.monotonic()
-    train(trainer, directory / "checkpoints")
+    train(trainer, directory / CHECKPOINTS, "sft")
     for handle in handles:
         handle.remove()
     model.eval()
-    sid_model.save(directory)
+    weights = trainer.whole_weights()
+    on_main(lambda: sid_model.save(directory, weights))
+    on_main(lambda: history.write(trainer.state.log_history))
     return {
         "parameters": model.num_parameters(),
         "tasks": data.facts(),
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
         "best_step": trainer.state.best_global_step,
-        "valid": validation(),
-        "history": [entry for entry in trainer.state.log_history if "train_runtime" not in entry],
+        "valid": trainer.judge(),
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -136,6 +147,7 @@ def _training_arguments(config: Config, batches_per_epoch: int, directory: Path)
         "num_train_epochs": section.epochs,
         "learning_rate": section.learning_rate,
         "weight_decay": section.weight_decay,
+        "ddp_find_unused_parameters": False,  # every trainable weight is part of every loss
         "adam_beta2": 0.98,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.03,

@@ -14,12 +14,15 @@ from sidrec.catalog import EvaluationRows
 from sidrec.config import Config
 from sidrec.errors import ArtifactError, ConfigError, nearest
 from sidrec.metrics import metrics_at_k, target_ranks
+from sidrec.processes import is_main, num_processes, on_main, process_index, shares_cpu, total
+from sidrec.progress import progress
 from sidrec.sid_model import SIDModel
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from sidrec.trainers.judged import JudgedByRanking
 
-CHECKPOINT_FILES = ("*.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
+CHECKPOINT_FILES = ("*.safetensors", "optimizer.*", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
+DEEPSPEED_FILES = ("*.safetensors", "global_step*", "rng_state*.pth", "trainer_state.json")
 
 
 class Validation:
@@ -30,28 +33,46 @@ class Validation:
         self.rows = rows.sample(num_users, config.seed)
         self._num_beams = max(10, config.evaluation.num_beams)
 
-    def ranks(self) -> np.ndarray:
-        """Return the rank of each user's target, (U,), 0 when it was not found."""
-        ranking = self._sid_model.rank(self.rows.histories, num_beams=self._num_beams)
-        return target_ranks(ranking.items.cpu().numpy(), self.rows.targets)
+    def ranks(self, *, divided: bool = True) -> np.ndarray:
+        """Return the rank of each user's target, (U,), 0 when it was not found; the same in all processes.
 
-    def __call__(self) -> dict[str, float]:
+        Args:
+            divided: Each process ranks a part of the users; else all rank all, and the main one counts.
+        """
+        ranks = np.zeros(len(self.rows), dtype=np.int64)
+        mine = slice(process_index(), None, num_processes()) if divided else slice(None)
+        if histories := self.rows.histories[mine]:
+            ranking = self._sid_model.rank(histories, num_beams=self._num_beams)
+            if divided or is_main():
+                ranks[mine] = target_ranks(ranking.items.cpu().numpy(), self.rows.targets[mine])
+        return total(ranks)
+
+    def __call__(self, *, divided: bool = True) -> dict[str, float]:
         """Return the means over users."""
-        per_user = metrics_at_k(self.ranks(), ks=(10,))
+        per_user = metrics_at_k(self.ranks(divided=divided), ks=(10,))
         return {name: float(per_user[name].mean()) for name in ("ndcg@10", "hr@10")}
 
 
-def train(trainer: Trainer, checkpoints: Path) -> None:
-    """Train, or go on from the last checkpoint, and leave the best weights in the model."""
+def train(trainer: JudgedByRanking, checkpoints: Path, name: str) -> None:
+    """Train, or go on from the last checkpoint, and leave the best weights in the model.
+
+    Args:
+        trainer: Not trained yet.
+        checkpoints: Where it writes its own.
+        name: Of the stage, for those who watch.
+    """
     from transformers import TrainerState
 
-    last = last_checkpoint(checkpoints)
+    from sidrec.trainers.callbacks import StepsDone
+
+    last = on_main(lambda: last_checkpoint(checkpoints))
     if last is None or not _is_final(last):
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        with progress(name, "steps") as bar:
+            trainer.add_callback(StepsDone(bar, trainer.glance))
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
         return
     # The Trainer would take one step more before it noticed that there is none left.
-    trainer.state = TrainerState.load_from_json(str(last / "trainer_state.json"))
-    trainer._load_best_model()
+    trainer.restore(TrainerState.load_from_json(str(last / "trainer_state.json")))
 
 
 def _is_final(checkpoint: Path) -> bool:
@@ -73,11 +94,19 @@ def last_checkpoint(directory: Path) -> Path | None:
         except ArtifactError:
             whole = False
         else:
-            whole = all(any(path.glob(pattern)) for pattern in CHECKPOINT_FILES)
+            files = DEEPSPEED_FILES if any(path.glob("global_step*")) else CHECKPOINT_FILES
+            whole = all(any(path.glob(pattern)) for pattern in files)
         if whole:
             return path
         shutil.rmtree(path)
     return None
+
+
+def keep_reports(checkpoints: Path) -> None:
+    """Copy what TensorBoard shows of a training out of its checkpoints, which go when the stage is done."""
+    reports = checkpoints / "runs"  # where the Trainer's TensorBoardCallback writes
+    if reports.is_dir():
+        shutil.copytree(reports, checkpoints.with_name("runs"), dirs_exist_ok=True)
 
 
 def checkpoints(directory: Path, seed: int, *, every: int) -> dict[str, Any]:
@@ -102,6 +131,7 @@ def make_arguments(cls: type, ours: dict[str, Any], theirs: dict[str, Any], name
     Raises:
         ConfigError: If the user names a field that `cls` does not have, or gives it a value it refuses.
     """
+    from transformers.integrations import get_available_reporting_integrations
     from transformers.utils import logging as transformers_logging
 
     known = [field.name for field in dataclasses.fields(cls)]
@@ -116,7 +146,17 @@ def make_arguments(cls: type, ours: dict[str, Any], theirs: dict[str, Any], name
         "dataloader_pin_memory": False,
         "bf16": False,
     }
+    if shares_cpu():
+        quiet["use_cpu"] = True
     try:
-        return cls(**(quiet | ours | theirs))
+        arguments = cls(**(quiet | ours | theirs))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: {cls.__name__} refuses these values: {error}") from error
+    installed = get_available_reporting_integrations()
+    if missing := [each for each in arguments.report_to if each not in installed]:
+        raise ConfigError(
+            f"{name}.report_to: {missing[0]} is not installed, or nothing that transformers can report to. "
+            f"Install it (pip install {missing[0]}), or leave report_to out. "
+            f"Installed: {', '.join(installed) or 'none'}."
+        )
+    return arguments

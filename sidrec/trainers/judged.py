@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, Protocol
 
-from transformers import Trainer
+from accelerate import load_checkpoint_in_model
+from transformers import Trainer, TrainerState
 
-Validate = Callable[[], dict[str, float]]
+from sidrec.trainers.forward import through_forward
+
+
+class Validate(Protocol):
+    """Rank valid users and return metrics, the same ones in every process."""
+
+    def __call__(self, *, divided: bool = True) -> dict[str, float]:
+        """Divide the users among the processes, or have every process rank all of them."""
 
 
 class JudgedByRanking(Trainer):
@@ -14,9 +22,51 @@ class JudgedByRanking(Trainer):
 
     _validate: Validate
 
+    @property
+    def _is_to_divide(self) -> bool:
+        plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
+        return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
+
+    @property
+    def divides_weights(self) -> bool:
+        """Whether no process holds the whole model: then all have to compute the same at the same time."""
+        return self._is_to_divide and bool(self.accelerator._models)  # prepared, as `train` does
+
+    def restore(self, state: TrainerState) -> None:
+        """Take over a training that was over already: its state and its best weights."""
+        self.state = state
+        if self._is_to_divide:  # but nothing has been divided
+            load_checkpoint_in_model(self.model, state.best_model_checkpoint)
+        else:
+            self._load_best_model()
+
+    def judge(self) -> dict[str, float]:
+        """Rank the items of the valid sample with the weights as they are now."""
+        if not self.divides_weights:
+            return self._validate()
+        module = self.accelerator.unwrap_model(self.model_wrapped)
+        return through_forward(self.model_wrapped, module, lambda: self._validate(divided=False))
+
+    def whole_weights(self) -> dict[str, Any] | None:
+        """Gather the weights in the main process, if they are divided; else None: the model has them."""
+        if not self.divides_weights:
+            return None
+        weights = self.accelerator.get_state_dict(self.model_wrapped)
+        tied = self.accelerator.unwrap_model(self.model_wrapped).all_tied_weights_keys
+        return {name: weight for name, weight in weights.items() if name not in tied}
+
     def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
         """Rank the items of the valid sample and report its metrics."""
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._validate().items()}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.judge().items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def glance(self) -> str:
+        """Return what a person who watches the steps go by wants to see; '' for nothing."""
+        return ""
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Wait for the others: `trainer_state.json`, written next, says that the checkpoint is whole."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,50 +12,83 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
+from sidrec.processes import num_processes, process_index
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
-from sidrec.tasks.rows import TEXT
+from sidrec.tasks.rows import IGNORED, TEXT
 from sidrec.trainers.batches import BatchDataset, BatchLoader
+from sidrec.trainers.forward import through_forward
 from sidrec.trainers.judged import JudgedByRanking, Validate
+from sidrec.trainers.meter import Meter
 
 
-def sft_loss(scorer: SIDScorer, batch: dict[str, Tensor], codes: Tensor, paths: Tensor) -> Tensor:
-    """Return the mean negative log-probability of all supervised tokens.
+def sft_losses(
+    scorer: SIDScorer, batch: dict[str, Tensor], codes: Tensor, paths: Tensor, *, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of every supervised token, and the task of the row it stands in.
 
-    A SID token is normalized as the scorer says, a title token over the vocabulary.
+    A SID token is normalized as the scorer says, a title token over the vocabulary. The output layer is
+    computed where there is something to learn, nowhere else.
 
     Args:
         scorer: Model, trie and normalization.
-        batch: (B, T) input_ids, attention_mask, kinds, items of `FlatRows.padded`.
+        batch: (B, T) input_ids, attention_mask, kinds, items and (B,) tasks of `FlatRows.padded`.
         codes: (N, L) SIDs of the catalogue.
         paths: (N, L + 1) trie states along them.
+        smoothing: Share of a target's mass that is spread evenly over all that it is normalized over.
 
     Returns:
-        A scalar in nats.
+        (S,) float32 losses in nats and (S,) tasks, token by token in an order of its own.
     """
     hidden = scorer.hidden(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])  # (B, T, H)
     before = hidden[:, :-1]  # the state that predicts the next token
     kinds, items, tokens = (batch[name][:, 1:] for name in ("kinds", "items", "input_ids"))
-    losses = []
-    for level in range(scorer.trie.num_levels):
+    tasks = batch["tasks"].unsqueeze(1).expand_as(kinds)
+    by_code = scorer.normalization != "vocabulary"
+    losses, of_task = [], []
+    for level in range(scorer.trie.num_levels) if by_code else ():
         here = kinds == level
         owners = items[here]  # (S,)
-        losses.append(-scorer.log_probs(before[here], paths[owners, level], codes[owners, level], level))
-    text = kinds == TEXT
-    if bool(text.any()):
         losses.append(
-            nn.functional.cross_entropy(scorer.head(before[text]).float(), tokens[text], reduction="none")
+            scorer.code_losses(
+                before[here], paths[owners, level], codes[owners, level], level, smoothing=smoothing
+            )
         )
-    return torch.cat(losses).mean()
+        of_task.append(tasks[here])
+    here = (kinds == TEXT) if by_code else (kinds != IGNORED)
+    losses.append(scorer.token_losses(before[here], tokens[here], smoothing=smoothing))
+    of_task.append(tasks[here])
+    return torch.cat(losses), torch.cat(of_task)
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What is learnt from.
+
+    Attributes:
+        batches: Of SFT rows.
+        tasks: Name of each task, in the order that `Row.task` counts.
+        smoothing: As of `sft_losses`.
+    """
+
+    batches: BatchDataset
+    tasks: Sequence[str]
+    smoothing: float = 0.0
 
 
 class SFTTrainer(JudgedByRanking):
-    """`transformers.Trainer` over SFT rows, judged by a ranking on valid users instead of a loss."""
+    """`transformers.Trainer` over SFT rows, judged by a ranking on valid users instead of a loss.
+
+    A batch is that of all processes; accumulated batches count as one. Its loss is the mean over its
+    supervised tokens, however they are divided among processes and steps.
+    """
+
+    loss_is_scaled_for_ga = True  # `compute_loss` divides by the tokens of all accumulated batches
 
     def __init__(
         self,
         sid_model: SIDModel,
-        batches: BatchDataset,
+        supervision: Supervision,
         args: TrainingArguments,
         *,
         validate: Validate,
@@ -61,22 +97,34 @@ class SFTTrainer(JudgedByRanking):
         """Prepare training; `validate` returns the metrics by which the best checkpoint is kept."""
         self._sid_model = sid_model
         self._validate = validate
-        self._codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
-        self._paths = sid_model.scorer.trie.walk(self._codes)
-        self._batches = batches
+        device = sid_model.model.device
+        self._codes = torch.tensor(sid_model.semantic_ids.codes).to(device)
+        paths = sid_model.scorer.trie.walk(self._codes)
+        self._losses = partial(
+            sft_losses, sid_model.scorer, codes=self._codes, paths=paths, smoothing=supervision.smoothing
+        )
+        self._meter = Meter(supervision.tasks, device)
+        self._batches = supervision.batches
         super().__init__(
             model=sid_model.model,
             args=args,
-            train_dataset=batches,
-            eval_dataset=batches,  # Trainer insists on one; `evaluate` below never reads it
+            train_dataset=supervision.batches,
+            eval_dataset=supervision.batches,  # Trainer insists on one; `evaluate` below never reads it
             processing_class=sid_model.text_tokenizer,
-            callbacks=callbacks,
+            callbacks=[self._meter, *callbacks],
         )
         self.remove_callback(PrinterCallback)  # TrainingReport says it in a sentence
+        if num_processes() > 1:
+            torch.manual_seed(args.seed + process_index())  # dropout of its own for each share of a batch
 
     def get_train_dataloader(self) -> BatchLoader:
         """Return the loader of our batches, in which every process has its share of each."""
         return BatchLoader(self._batches, self.args)
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
+        """Count the supervised tokens of all processes in the batches of one optimizer step."""
+        count = sum((batch["kinds"][:, 1:] != IGNORED).sum() for batch in batch_samples)
+        return self.accelerator.reduce(torch.as_tensor(count, device=device), "sum").clamp(min=1)
 
     def compute_loss(
         self,
@@ -85,9 +133,27 @@ class SFTTrainer(JudgedByRanking):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return `sft_loss` of a batch."""
-        loss = sft_loss(self._sid_model.scorer, inputs, self._codes, self._paths)
+        """Return this share's part of the mean loss; gradients are averaged over processes, hence `*`."""
+        module = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        with self.accelerator.autocast():
+            losses, tasks = through_forward(model, module, self._losses, inputs)
+        self._meter.add(losses, tasks, inputs["attention_mask"].sum())
+        loss = losses.sum() / num_items_in_batch
+        if self.accelerator.num_processes > 1:
+            loss = loss * self.accelerator.num_processes
         return (loss, None) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add to a line about the loss what the meter has."""
+        if "loss" in logs:
+            logs |= self._meter.read(partial(self.accelerator.reduce, reduction="sum"))
+        super().log(logs, start_time)
+
+    def glance(self) -> str:
+        """Say the losses and the rate since the last line of the log, as this process sees them."""
+        figures = self._meter.glance()
+        losses = [f"{name[5:]} {value:.3f}" for name, value in figures.items() if name.startswith("loss/")]
+        return f"loss {', '.join(losses)}, {figures['tokens_per_second']:,.0f} tokens/s"
 
 
 def add_dropout(model: PreTrainedModel, probability: float) -> list[torch.utils.hooks.RemovableHandle]:
