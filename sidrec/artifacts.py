@@ -24,7 +24,7 @@ from sidrec.errors import ArtifactError
 from tokenizer.semantic_ids import SemanticIDs
 
 FORMAT_VERSION = 1
-PACKAGES = ("sidrec", "torch", "transformers", "trl", "lightning", "numpy", "scikit-learn")
+PACKAGES = ("sidrec", "torch", "transformers", "trl", "peft", "lightning", "numpy", "scikit-learn")
 
 
 def sha256_of_file(path: Path) -> str:

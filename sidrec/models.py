@@ -39,8 +39,8 @@ def make_model(
         codebook_sizes: K per level.
         max_positions: Longest row a preset must take, in tokens.
         seed: Of all new weights.
-        start: Where the rows of new SID tokens begin; None: near the mean of text rows, and in a preset as all
-            its weights do.
+        start: Where the rows of new SID tokens begin; None: near the mean of text rows, and in a preset
+            as all its weights do.
         load_in_4bit: Keep the linear layers of `model.path` in 4 bits.
 
     Raises:
@@ -70,7 +70,7 @@ def make_model(
 
 
 def forget_sampling(model: Any, text_tokenizer: PreTrainedTokenizerBase) -> None:
-    """Drop an Instruct model's sampling defaults (top_k, top_p): they must never filter after a constraint."""
+    """Drop an Instruct model's defaults (top_k, top_p): they must never filter after a constraint."""
     model.generation_config = type(model.generation_config)(
         bos_token_id=text_tokenizer.bos_token_id,
         eos_token_id=text_tokenizer.eos_token_id,
@@ -79,7 +79,7 @@ def forget_sampling(model: Any, text_tokenizer: PreTrainedTokenizerBase) -> None
 
 
 def make_room(model: Any, text_tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give the model a row for each token; padded vocabularies are longer than their tokenizer, and stay so."""
+    """Give the model a row for each token; a padded vocabulary, longer than its tokenizer, stays so."""
     size = model.get_input_embeddings().weight.shape[0]
     model.resize_token_embeddings(max(size, len(text_tokenizer)), mean_resizing=False)
 
@@ -216,7 +216,8 @@ def _start_rows(
 
     size_before = model.get_input_embeddings().weight.shape[0]
     make_room(model, text_tokenizer)
-    new = torch.tensor([place for place, token_id in enumerate(token_ids) if token_id not in known])
+    places = [place for place, token_id in enumerate(token_ids) if token_id not in known]
+    new = torch.tensor(places, dtype=torch.int64)
     ids = torch.tensor(token_ids)[new]
     of_text = torch.arange(model.get_input_embeddings().weight.shape[0]) < size_before
     of_text[ids] = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ class OutputRows:
     def __init__(self, head: nn.Module) -> None:
         """Take the output layer of a model, with or without trained tokens."""
         adapter = getattr(head, "token_adapter", None)
-        self.layer: nn.Linear = head if adapter is None else adapter.get_base_layer()
+        self.layer: Any = head if adapter is None else adapter.get_base_layer()
         self._adapter = adapter
         if adapter is not None:
             [self._name] = adapter.active_adapters
@@ -29,7 +31,7 @@ class OutputRows:
             self._places = places.to(self.layer.weight.device)
 
     def __len__(self) -> int:
-        return self.layer.weight.shape[0]
+        return int(self.layer.weight.shape[0])
 
     def __call__(self, token_ids: Tensor) -> Tensor:
         """Return the rows of (n,) tokens, (n, H)."""

@@ -106,21 +106,21 @@ class SFTConfig(Section):
     )
     trainable: Literal["full", "lora", "sid_only"] = Field(
         "full",
-        description="full: every weight; lora: adapters and the rows of SID tokens; sid_only: those rows alone. "
-        "The last two need model.path.",
+        description="full: every weight; lora: adapters and the rows of SID tokens; sid_only: those rows "
+        "alone. The last two need model.path.",
     )
     lora: LoRAConfig = Field(default_factory=LoRAConfig)
     merge: bool = Field(
         False,
-        description="Write whole merged weights in place of the adapters and SID rows, which need their base.",
+        description="Write whole merged weights, not adapters and SID rows that need their base.",
     )
     load_in_4bit: bool = Field(
         False, description="Keep the frozen layers in 4 bits (QLoRA); only with trainable=lora, on a GPU."
     )
     sid_init: Literal["mean", "text", "codebook"] = Field(
         "mean",
-        description="Where rows of SID tokens begin. mean: near the mean of text rows (in a preset: random, as "
-        "all weights); text: the mean row of the titles below a code; codebook: the code vectors, projected.",
+        description="Where rows of SID tokens begin. mean: near the mean of text rows (in a preset: random, "
+        "as all weights); text: the mean row of all titles below a code; codebook: its code vector, turned.",
     )
     bf16: bool = Field(False, description="bfloat16 autocast in training; usually slower on a CPU.")
     gradient_checkpointing: bool = Field(

@@ -84,7 +84,9 @@ class FromTitles:
         means = torch.from_numpy(counts @ weight.float().cpu().numpy()).to(rows)
         means = means / torch.from_numpy(totals).to(rows).clamp(min=1).unsqueeze(1)
         said = torch.from_numpy(totals > 0).to(rows.device).unsqueeze(1)
-        return torch.where(said, _around(means, rows, NOISE), _around(rows.mean(0).expand_as(means), rows, SPREAD))
+        return torch.where(
+            said, _around(means, rows, NOISE), _around(rows.mean(0).expand_as(means), rows, SPREAD)
+        )
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,9 @@ class FromCodebooks:
     """A code's row is its code vector, rotated into the model's width, about the mean of the rows of text.
 
     The rotation keeps the angles between code vectors of all levels, as long as they span no more dimensions
-    than the model has; beyond that it keeps those of most variance. Each level is scaled so that its rows are as
-    far from the mean as those of text are, on average. Levels without code vectors (an extra one that tells
-    colliding items apart) begin near the mean.
+    than the model has; beyond that it keeps those of most variance. Each level is scaled so that its rows are
+    as far from the mean as those of text are, on average. Levels without code vectors (an extra one that
+    tells colliding items apart) begin near the mean.
 
     Attributes:
         codebook_sizes: K per level.

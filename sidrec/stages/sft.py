@@ -11,6 +11,13 @@ from typing import Any
 
 from sidrec.artifacts import Stage, write_json
 from sidrec.config import Config
+from sidrec.stages.model_making import (
+    compile_layers,
+    model_inputs,
+    model_of,
+    save_trained,
+    speed_arguments,
+)
 from sidrec.stages.run import Run, load_run
 
 logger = logging.getLogger(__name__)
@@ -49,14 +56,14 @@ def stage_of(config: Config, run: Run) -> Stage:
         name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "sft", "split")
     }
     settings["num_beams"] = config.evaluation.num_beams
-    return Stage(config.output / "sft", "sft", settings, run.inputs(), config.seed)
+    inputs = run.inputs() | model_inputs(config, run)
+    return Stage(config.output / "sft", "sft", settings, inputs, config.seed)
 
 
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     import torch
     from transformers import EarlyStoppingCallback
 
-    from sidrec.models import make_model
     from sidrec.sid_model import SIDModel, training_device
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
@@ -65,14 +72,13 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 
     prompt_settings = resolve_prompts(config)
     levels = run.semantic_ids.codes.shape[1]
-    model, text_tokenizer, _ = make_model(
-        config.model,
-        run.catalog.items["text"].tolist() + run.catalog.items["title"].tolist(),
-        run.semantic_ids.codebook_sizes,
+    model, text_tokenizer = model_of(
+        config,
+        run,
         max_positions=1 + (prompt_settings.max_history + 1) * levels + prompt_settings.max_title_tokens,
-        seed=config.seed,
     )
     torch.nn.Module.to(model, training_device())
+    compile_layers(model, config.sft)
     sid_model = SIDModel.assemble(
         model, text_tokenizer, run.semantic_ids, prompt_settings, memory_mb=config.evaluation.memory_mb
     )
@@ -84,8 +90,10 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         rows += [
             row for item, title in enumerate(titles) for row in alignment_rows(sid_model.prompts, item, title)
         ]
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     logger.info(
-        "sft: %s parameters, %s history rows, %s title rows, template %s, loss %s",
+        "sft: %s of %s parameters are trained, %s history rows, %s title rows, template %s, loss %s",
+        f"{trained:,}",
         f"{model.num_parameters():,}",
         f"{history_count:,}",
         f"{len(rows) - history_count:,}",
@@ -108,9 +116,10 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     for handle in handles:
         handle.remove()
     model.eval()
-    sid_model.save(directory)
+    save_trained(sid_model, config, directory)
     return {
         "parameters": model.num_parameters(),
+        "trained_parameters": trained,
         "rows": {"history": history_count, "title": len(rows) - history_count},
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
@@ -137,6 +146,7 @@ def resolve_prompts(config: Config) -> Any:
 def _training_arguments(config: Config, num_rows: int, directory: Path) -> Any:
     from transformers import TrainingArguments
 
+    from sidrec.sid_model import training_device
     from sidrec.stages.training import checkpoints, make_arguments
 
     section = config.sft
@@ -145,6 +155,7 @@ def _training_arguments(config: Config, num_rows: int, directory: Path) -> Any:
     ours = {
         "num_train_epochs": section.epochs,
         "per_device_train_batch_size": section.batch_size,
+        **speed_arguments(section, training_device()),
         "learning_rate": section.learning_rate,
         "weight_decay": section.weight_decay,
         "adam_beta2": 0.98,
