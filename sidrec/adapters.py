@@ -197,4 +197,4 @@ def load_merged(directory: Path, base: Base, text_tokenizer: PreTrainedTokenizer
     make_room(model, text_tokenizer)
     merged = PeftModel.from_pretrained(model, directory).merge_and_unload()
     forget_sampling(merged, text_tokenizer)
-    return merged
+    return merged.requires_grad_(True)  # peft leaves all of it frozen

@@ -209,9 +209,9 @@ def test_gradient_checkpointing_changes_no_gradient(tied, lora):
         model = train(adapted("qwen2", lora, tied=tied)).train()
         scorer = scorer_of(model)
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+            model.gradient_checkpointing_enable({"use_reentrant": False})
         calls: list[int] = []
-        model.base_model.layers[0].mlp.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        model.base_model.layers[0].mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         codes, mask = torch.tensor(random_codes()[:2]).view(2, 1, 3), torch.ones(2, 3, dtype=torch.int64)
         model.zero_grad()
         torch.manual_seed(1)  # of the adapters' dropout
@@ -268,6 +268,7 @@ def test_merged_weights_give_the_same_logits(base, tmp_path, lora):
     model, text_tokenizer = trained_beside(base, tmp_path, lora)
     merged = load_merged(tmp_path, Base.of(str(base)), text_tokenizer).eval()
     assert not has_adapters(merged)
+    assert all(each.requires_grad for each in merged.parameters())  # RL trains them
     with torch.no_grad(), evaluating(model):
         torch.testing.assert_close(
             merged(ROWS[:, :3]).logits, model(ROWS[:, :3]).logits, atol=1e-4, rtol=1e-4

@@ -110,13 +110,17 @@ def _start(config: Config, run: Run) -> Start | None:
 
 def speed_arguments(section: SFTConfig, device: torch.device) -> dict[str, Any]:
     """Return what of `transformers.TrainingArguments` makes training faster or smaller."""
+    chosen: dict[str, Any] = {}
+    if section.bf16:
+        chosen |= {"bf16": True, "use_cpu": device.type == "cpu"}  # without the latter it is refused there
     if section.bf16 and device.type == "cpu":
         logger.warning("sft.bf16 is on, though bfloat16 is usually slower than float32 on a CPU")
-    return {
-        "bf16": section.bf16,
-        "gradient_checkpointing": section.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False},
-    }
+    if section.gradient_checkpointing:
+        chosen |= {
+            "gradient_checkpointing": True,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        }
+    return chosen
 
 
 def compile_layers(model: Any, section: SFTConfig) -> None:
