@@ -21,7 +21,8 @@ class OutputRows:
     def __init__(self, head: nn.Module) -> None:
         """Take the output layer of a model, with or without trained tokens."""
         adapter = getattr(head, "token_adapter", None)
-        self.layer: Any = head if adapter is None else adapter.get_base_layer()
+        layer: Any = head if adapter is None else adapter.get_base_layer()
+        self.layer: nn.Linear = layer
         self._adapter = adapter
         if adapter is not None:
             [self._name] = adapter.active_adapters
