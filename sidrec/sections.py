@@ -126,7 +126,7 @@ class SFTConfig(Section):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
     )
-    compile: bool = Field(False, description="torch.compile the layers; left out on a CPU.")
+    compile: bool = Field(False, description="torch.compile for training passes; left out on a CPU.")
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="transformers.TrainingArguments, as they are."
     )

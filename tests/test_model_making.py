@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from models import save_foreign_model, small_model
 import sidrec
 from sidrec.config import load_config
 from sidrec.sections import SFTConfig
-from sidrec.stages.model_making import compile_layers, model_of, speed_arguments
+from sidrec.stages.model_making import compile_if_asked, compile_training, model_of, speed_arguments
 from sidrec.stages.run import load_run
 from sidrec.stages.sft import _training_arguments
 from tokenizer.model_file import open_model
@@ -150,14 +151,33 @@ def test_bf16_on_a_cpu_is_said_to_be_slower(caplog: pytest.LogCaptureFixture) ->
 
 def test_compile_is_left_out_on_a_cpu_with_a_line(caplog: pytest.LogCaptureFixture) -> None:
     model = small_model()
-    compile_layers(model, SFTConfig(compile=True))
-    assert model.base_model._compiled_call_impl is None
+    before = model.base_model.forward
+    compile_if_asked(model, SFTConfig(compile=True))
+    assert model.base_model.forward == before
     said = [record.message for record in caplog.records]
     assert said == ["sft.compile is left out: torch.compile does not pay on a CPU"]
 
 
+def test_training_passes_are_compiled_and_no_others() -> None:
+    model = small_model()
+    names, ids = list(model.state_dict()), torch.tensor([[5, 6, 7]])
+    expected = model(ids).logits
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    compile_training(model, backend)
+    torch.testing.assert_close(model.eval()(ids).logits, expected)
+    assert graphs == []
+    torch.testing.assert_close(model.train()(ids).logits, expected)
+    assert graphs
+    assert list(model.state_dict()) == names
+
+
 def test_nothing_is_said_of_what_is_off(caplog: pytest.LogCaptureFixture) -> None:
-    compile_layers(small_model(), SFTConfig())
+    compile_if_asked(small_model(), SFTConfig())
     assert speed_arguments(SFTConfig(), torch.device("cpu")) == {}
     assert caplog.records == []
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,14 +125,32 @@ def speed_arguments(section: SFTConfig, device: torch.device) -> dict[str, Any]:
     return chosen
 
 
-def compile_layers(model: Any, section: SFTConfig) -> None:
-    """Compile the trunk in place, which keeps the names of its weights; nowhere on a CPU."""
+def compile_if_asked(model: Any, section: SFTConfig) -> None:
+    """Compile the trunk of a model on a GPU; on a CPU say that this is left out."""
     if not section.compile:
         return
     if model.device.type == "cpu":
         logger.warning("sft.compile is left out: torch.compile does not pay on a CPU")
         return
-    model.base_model.compile(dynamic=True)
+    compile_training(model)
+
+
+def compile_training(model: Any, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the trunk in place, for training: the many shapes of a beam search would all be compiled anew.
+
+    Its weights keep their names, and whoever holds the model has it compiled.
+    """
+    import torch
+
+    trunk = model.base_model
+    plain = trunk.forward
+    compiled = torch.compile(plain, dynamic=True, backend=backend)
+
+    @wraps(plain)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return (compiled if trunk.training else plain)(*args, **kwargs)
+
+    trunk.forward = forward
 
 
 def save_trained(sid_model: SIDModel, config: Config, directory: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from sidrec.artifacts import Stage, write_json
 from sidrec.config import Config
 from sidrec.stages.model_making import (
-    compile_layers,
+    compile_if_asked,
     model_inputs,
     model_of,
     save_trained,
@@ -78,7 +78,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         max_positions=1 + (prompt_settings.max_history + 1) * levels + prompt_settings.max_title_tokens,
     )
     torch.nn.Module.to(model, training_device())
-    compile_layers(model, config.sft)
+    compile_if_asked(model, config.sft)
     sid_model = SIDModel.assemble(
         model, text_tokenizer, run.semantic_ids, prompt_settings, memory_mb=config.evaluation.memory_mb
     )
