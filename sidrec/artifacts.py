@@ -25,7 +25,7 @@ from tokenizer.semantic_ids import SemanticIDs
 
 FORMAT_VERSION = 1
 CHECKPOINTS = "checkpoints"  # in a partial directory: what an interrupted stage goes on from, not a result
-PACKAGES = ("sidrec", "torch", "transformers", "trl", "lightning", "numpy", "scikit-learn")
+PACKAGES = ("sidrec", "torch", "transformers", "trl", "peft", "lightning", "numpy", "scikit-learn")
 
 
 def sha256_of_file(path: Path) -> str:

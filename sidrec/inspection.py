@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from sidrec.adapters import Base
 from sidrec.artifacts import (
     check_outputs,
     load_semantic_ids,
@@ -135,6 +136,8 @@ def _state(output: Path, stage: str, held: dict[str, str]) -> StageState:
     manifest = read_manifest(directory)
     inputs: dict[str, str] = manifest["inputs"]
     problems = check_outputs(directory)
+    if (base := Base.read(directory)) is not None and (problem := base.problem(directory)):
+        problems.append(problem)
     now = dict(held)
     source = {"rl": "sft", "evaluate/sft": "sft", "evaluate/rl": "rl"}.get(stage)
     if source is not None and (output / source).is_dir():

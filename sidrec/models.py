@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidrec.errors import ConfigError
+from sidrec.sid_rows import NearMean, Start
 from sidrec.vocabulary import SIDVocabulary
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def make_model(
     *,
     max_positions: int,
     seed: int,
+    start: Start | None = None,
+    load_in_4bit: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, SIDVocabulary]:
     """Return a model, its text tokenizer with SID tokens added, and where those are.
 
@@ -36,34 +39,49 @@ def make_model(
         codebook_sizes: K per level.
         max_positions: Longest row a preset must take, in tokens.
         seed: Of all new weights.
+        start: Where the rows of new SID tokens begin; None: near the mean of text rows, and in a preset
+            as all its weights do.
+        load_in_4bit: Keep the linear layers of `model.path` in 4 bits.
 
     Raises:
-        ConfigError: If `model.path` holds no causal language model.
+        ConfigError: If `model.path` holds no causal language model, or 4 bits cannot be had here.
     """
     import torch
 
     if config.path is not None:
-        model, text_tokenizer = _load(config.path)
+        model = load_model(config.path, load_in_4bit=load_in_4bit)
+        text_tokenizer = _load_text_tokenizer(config.path)
     else:
         text_tokenizer = _train_text_tokenizer(texts, config.text_vocabulary_size)
         model = None
     known = set(text_tokenizer.get_vocab().values())
     vocabulary = SIDVocabulary.add_to(text_tokenizer, codebook_sizes)
+    token_ids = [token_id for ids in vocabulary.token_ids for token_id in ids]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if model is None:
             model = _from_scratch(config.preset, text_tokenizer, max_positions)
         else:
-            new = [token_id for ids in vocabulary.token_ids for token_id in ids if token_id not in known]
-            _add_rows(model, text_tokenizer, new)
-    # Ours to decide: an Instruct model's sampling defaults (top_k, top_p) must never filter after a
-    # constraint.
+            start = start or NearMean(codebook_sizes)
+        if start is not None:
+            _start_rows(model, text_tokenizer, token_ids, known, start)
+    forget_sampling(model, text_tokenizer)
+    return model, text_tokenizer, vocabulary
+
+
+def forget_sampling(model: Any, text_tokenizer: PreTrainedTokenizerBase) -> None:
+    """Drop an Instruct model's defaults (top_k, top_p): they must never filter after a constraint."""
     model.generation_config = type(model.generation_config)(
         bos_token_id=text_tokenizer.bos_token_id,
         eos_token_id=text_tokenizer.eos_token_id,
         pad_token_id=text_tokenizer.pad_token_id,
     )
-    return model, text_tokenizer, vocabulary
+
+
+def make_room(model: Any, text_tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give the model a row for each token; a padded vocabulary, longer than its tokenizer, stays so."""
+    size = model.get_input_embeddings().weight.shape[0]
+    model.resize_token_embeddings(max(size, len(text_tokenizer)), mean_resizing=False)
 
 
 def make_text_tokenizer(config: ModelConfig, texts: Iterable[str]) -> PreTrainedTokenizerBase:
@@ -122,24 +140,59 @@ def _from_scratch(
     return Qwen3ForCausalLM(config)
 
 
-def _load(path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a directory or hub name."""
+def load_model(path: str, *, load_in_4bit: bool = False) -> PreTrainedModel:
+    """Load a causal language model from a directory or by its hub name, in float32.
+
+    Raises:
+        ConfigError: If there is none, or 4 bits cannot be had here.
+    """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    if (Path(path) / "base.json").is_file():
+        raise ConfigError(
+            f"model.path: {path} holds adapters alone, without the model they belong to. Train it with "
+            "sft.merge=true, or name a whole model."
+        )
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise ConfigError(
             f"model.path: {path} holds no config.json; it is not a Hugging Face model directory."
         )
+    options = _four_bits() if load_in_4bit else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(
             f"model.path: {path} could not be loaded as a causal language model "
             f"({str(error).splitlines()[0]}). Give a directory or hub name that AutoModelForCausalLM takes."
         ) from error
-    return model, _load_text_tokenizer(path)
+
+
+def _four_bits() -> dict[str, Any]:
+    """Return how to load linear layers in 4 bits (QLoRA, arXiv:2305.14314): nf4, quantized constants too.
+
+    Raises:
+        ConfigError: Without a GPU or bitsandbytes.
+    """
+    import importlib.util
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    missing = [] if torch.cuda.is_available() else ["a CUDA GPU"]
+    missing += [] if importlib.util.find_spec("bitsandbytes") else ["the package bitsandbytes"]
+    if missing:
+        raise ConfigError(
+            f"sft.load_in_4bit needs {' and '.join(missing)}, which this machine lacks. Set it to false."
+        )
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16,
+    )
+    return {"quantization_config": quantization, "device_map": {"": torch.cuda.current_device()}}
 
 
 def _load_text_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -166,25 +219,23 @@ def _load_text_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return text_tokenizer
 
 
-def _add_rows(model: Any, text_tokenizer: PreTrainedTokenizerBase, new_ids: list[int]) -> None:
-    """Give new SID tokens rows near the mean of the rows that text has.
-
-    Exactly the mean would make all codes equal; random rows of the wrong size would drown the text. Padded
-    vocabularies are longer than their tokenizer, so the larger of both is kept.
-    """
+def _start_rows(
+    model: Any, text_tokenizer: PreTrainedTokenizerBase, token_ids: list[int], known: set[int], start: Start
+) -> None:
+    """Give the SID tokens that the model did not know their first rows."""
     import torch
 
-    new = torch.tensor(new_ids, dtype=torch.int64)
     size_before = model.get_input_embeddings().weight.shape[0]
-    model.resize_token_embeddings(max(size_before, len(text_tokenizer)), mean_resizing=False)
-    old = torch.ones(model.get_input_embeddings().weight.shape[0], dtype=torch.bool)
-    old[new] = False
-    old[size_before:] = False
+    make_room(model, text_tokenizer)
+    places = [place for place, token_id in enumerate(token_ids) if token_id not in known]
+    new = torch.tensor(places, dtype=torch.int64)
+    ids = torch.tensor(token_ids)[new]
+    of_text = torch.arange(model.get_input_embeddings().weight.shape[0]) < size_before
+    of_text[ids] = False
     weights: list[Tensor] = [model.get_input_embeddings().weight]
     if not model.config.get_text_config().tie_word_embeddings:
         weights.append(model.get_output_embeddings().weight)
     with torch.no_grad():
         for weight in weights:
-            rows = weight[old]
-            noise = torch.randn(len(new), weight.shape[1]) * rows.std(0)
-            weight[new] = (rows.mean(0) + 0.5 * noise).to(weight.dtype)
+            rows = start(weight, of_text.to(weight.device), text_tokenizer)
+            weight[ids] = rows[new.to(rows.device)].to(weight.dtype)

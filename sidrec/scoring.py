@@ -23,6 +23,7 @@ from sidrec.attention import (
     sharing_problem,
 )
 from sidrec.errors import ArtifactError, ConfigError
+from sidrec.output_rows import OutputRows
 from sidrec.trie import Children, SIDTrie
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class SIDScorer:
     Holds no weights of its own: gradients flow into the model's output layer.
 
     Attributes:
-        head: The model's output layer.
+        head: The model's output layer, to be called; `head.weight` may be without the rows that are trained.
+        rows: The rows of that layer as they are now.
         token_ids: Level by level, (K,) token ids of its codes.
         attention: How the model attends.
         shares_prompts: Whether one prompt can be read once for many continuations; if not, `why_not` says
@@ -92,8 +94,9 @@ class SIDScorer:
             ArtifactError: If the vocabulary lacks a SID token.
             ValueError: If levels differ, or a code has no token.
         """
-        self.head: nn.Linear = model.get_output_embeddings()
-        device = self.head.weight.device
+        self.head: nn.Module = model.get_output_embeddings()
+        self.rows = OutputRows(self.head)
+        device = self.rows.layer.weight.device
         self.model, self.trie, self.normalization = model, trie.to(device), normalization
         if token_ids is None:
             self.token_ids = [self.trie.codes_at(level).unique() for level in range(trie.num_levels)]
@@ -104,9 +107,9 @@ class SIDScorer:
                 f"The vocabulary has {len(self.token_ids)} levels of SID tokens, the trie {trie.num_levels}."
             )
         largest = max(int(ids.max()) for ids in self.token_ids)
-        if largest >= self.head.weight.shape[0]:
+        if largest >= len(self.rows):
             raise ArtifactError(
-                f"The model's vocabulary has {self.head.weight.shape[0]} entries, but a SID token has id "
+                f"The model's vocabulary has {len(self.rows)} entries, but a SID token has id "
                 f"{largest}: it was not trained on these semantic IDs. Rerun: sidrec sft"
             )
         self._columns, self._tokens = self._by_state(codes_are_tokens=token_ids is None)
@@ -195,8 +198,7 @@ class SIDScorer:
             Children (..., C) and their float32 log-probabilities.
         """
         ids = self.token_ids[level]
-        bias = None if self.head.bias is None else self.head.bias[ids]
-        logits = self._capped(nn.functional.linear(hidden, self.head.weight[ids], bias))  # (..., K)
+        logits = self._capped(nn.functional.linear(hidden, self.rows(ids), self.rows.bias(ids)))  # (..., K)
         total = self._log_total(hidden) if self.normalization == "vocabulary" else None
         return self._scored(logits, total, states, level)
 
@@ -218,7 +220,7 @@ class SIDScorer:
         """Return the log-sum-exp of the logits of the whole vocabulary, (...)."""
         if torch.is_grad_enabled():
             return self.logits(hidden).logsumexp(-1)
-        rows = max(1, LOGITS // self.head.weight.shape[0])
+        rows = max(1, LOGITS // len(self.rows))
         parts = [self.logits(part).logsumexp(-1) for part in hidden.flatten(0, -2).split(rows)]
         return torch.cat(parts).view(hidden.shape[:-1])
 

@@ -28,6 +28,7 @@ BATCHES_OF_OURS = {
     "per_device_train_batch_size",
     "train_sampling_strategy",
 }
+SPEED_OF_OURS = {"bf16", "gradient_checkpointing", "gradient_checkpointing_kwargs", "torch_compile"}
 # Fields of GRPOConfig that `rl` has options of its own for, or that would change nothing: sidrec draws and
 # rewards the rollouts itself.
 ROLLOUTS_OF_OURS = {
@@ -114,6 +115,17 @@ DEFAULT_TASKS = {"next_item": 0.8, "title_to_item": 0.05, "item_to_title": 0.15}
 and Scientific .53, .05 and .42: most of the training is to be on what people ask for."""
 
 
+class LoRAConfig(Section):
+    """Low-rank adapters (arXiv:2106.09685) beside the frozen linear layers."""
+
+    rank: int = Field(16, ge=1, description="Rank of an adapter.")
+    alpha: float = Field(32, gt=0, description="An adapter's output is scaled by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="On the inputs of the adapters.")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="Names of the layers that get one, such as [q_proj, v_proj]."
+    )
+
+
 class SFTConfig(Section):
     """Supervised alignment of the language model with semantic IDs."""
 
@@ -166,6 +178,29 @@ class SFTConfig(Section):
     validation_users: int = Field(
         1000, ge=1, description="Users of the fixed sample that is evaluated on valid."
     )
+    trainable: Literal["full", "lora", "sid_only"] = Field(
+        "full",
+        description="full: every weight; lora: adapters and the rows of SID tokens; sid_only: those rows "
+        "alone. The last two need model.path.",
+    )
+    lora: LoRAConfig = Field(default_factory=LoRAConfig)
+    merge: bool = Field(
+        False,
+        description="Write whole merged weights, not adapters and SID rows that need their base.",
+    )
+    load_in_4bit: bool = Field(
+        False, description="Keep the frozen layers in 4 bits (QLoRA); only with trainable=lora, on a GPU."
+    )
+    sid_init: Literal["mean", "text", "codebook"] = Field(
+        "mean",
+        description="Where rows of SID tokens begin. mean: near the mean of text rows (in a preset: random, "
+        "as all weights); text: the mean row of all titles below a code; codebook: its code vector, turned.",
+    )
+    bf16: bool = Field(False, description="bfloat16 autocast in training; usually slower on a CPU.")
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass: less memory, more time."
+    )
+    compile: bool = Field(False, description="torch.compile for training passes; left out on a CPU.")
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="transformers.TrainingArguments, as they are."
     )
@@ -188,7 +223,7 @@ class SFTConfig(Section):
     @field_validator("trainer")
     @classmethod
     def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
-        return _check_trainer(trainer, TRAINER_OF_OURS | BATCHES_OF_OURS)
+        return _check_trainer(trainer, TRAINER_OF_OURS | BATCHES_OF_OURS | SPEED_OF_OURS)
 
     @model_validator(mode="after")
     def _one_batch_size(self) -> SFTConfig:
@@ -197,6 +232,17 @@ class SFTConfig(Section):
                 f"batch_size={self.batch_size} and tokens_per_batch={self.tokens_per_batch} both say how "
                 "large a batch is; set one of them to null"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _options_act(self) -> SFTConfig:
+        """Refuse what would change nothing."""
+        if self.trainable != "lora" and self.lora != LoRAConfig():
+            raise ValueError("lora changes nothing unless trainable is lora; set that, or leave lora out")
+        if self.trainable != "lora" and self.load_in_4bit:
+            raise ValueError("load_in_4bit is for trainable=lora; 4-bit weights cannot be trained themselves")
+        if self.trainable == "full" and self.merge:
+            raise ValueError("merge is for trainable=lora or sid_only; trainable=full writes whole weights")
         return self
 
 

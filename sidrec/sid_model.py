@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from sidrec.adapters import Base, load_merged
 from sidrec.artifacts import check_outputs, read_json
 from sidrec.attention import evaluating
 from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, exact_topk, rank_all
@@ -71,6 +72,8 @@ class SIDModel:
     def save(self, directory: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
         """Write a Hugging Face model directory with `semantic_ids.parquet` and `prompts.json` in it.
 
+        Of a model with adapters only those are written; who trained them adds `base.json`.
+
         Args:
             directory: There already.
             weights: The model's, where it holds only a part of them itself.
@@ -99,7 +102,8 @@ class SIDModel:
 
         Raises:
             ArtifactError: If a file is missing or is not the one that was written, there is no such
-                generation, or it is of other semantic IDs than the model was trained on.
+                generation, it is of other semantic IDs than the model was trained on, or the base of adapters
+                has moved or changed.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -112,10 +116,14 @@ class SIDModel:
             raise ArtifactError(" ".join(problems) + f" Delete {directory} and rerun its stage.")
         settings = PromptSettings.model_validate(read_json(directory / "prompts.json"))
         items = open_generation(directory, generation)
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+        text_tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
+        model: PreTrainedModel
+        if (base := Base.read(directory)) is not None:
+            model = load_merged(directory, base, text_tokenizer)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         model.eval()
         torch.nn.Module.to(model, training_device() if device is None else device)
-        text_tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
         whole = cls.assemble(model, text_tokenizer, items.semantic_ids, settings, memory_mb=memory_mb)
         # The scores stay those over all items: what a prefix had of retired ones does not go to the others.
         trie = whole.scorer.trie.subset(items.remaining()) if items.retired else whole.trie

@@ -35,6 +35,7 @@ WINDOWED = {
 }
 SIZES = (5, 6, 4)
 FIRST = 20  # the first SID token id
+PADDED = 5  # rows that the models of `save_foreign_model` have beyond their text tokenizer
 QWEN3_TOKENIZER = Path(__file__).parents[2] / "shared" / "models" / "qwen3-tokenizer"
 TEXTS = [
     "The red lamp, by Lumo",
@@ -73,6 +74,21 @@ def text_tokenizer() -> PreTrainedTokenizerBase:
     """The byte-level BPE of the presets, trained on `TEXTS`: ids 0, 1, 2 are pad, bos, eos."""
     settings = ModelConfig(text_vocabulary_size=300)
     return make_model(settings, TEXTS, codebook_sizes=(), max_positions=64, seed=0)[1]
+
+
+def save_foreign_model(directory: Path, kind: str = "qwen3", *, padded: int = PADDED, **settings) -> Path:
+    """Write what a user brings: a model and its text tokenizer in one directory, without SID tokens.
+
+    The mean of its rows is 1, not 0, as training would leave it: a fresh row of transformers' is too short.
+    """
+    words = text_tokenizer()
+    model = small_model(kind, vocab_size=len(words) + padded, **settings)
+    with torch.no_grad():
+        for weight in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
+            weight += 1
+    model.save_pretrained(directory)
+    words.save_pretrained(directory)
+    return directory
 
 
 def qwen3_tokenizer() -> PreTrainedTokenizerBase:

@@ -29,7 +29,8 @@ FLOORS = """
     health
     recommender trainers baselines
     sid_model tasks
-    shared_prefix prompts models
+    shared_prefix prompts adapters
+    models
     decoding
     decoding.exact decoding.processor
     decoding.beam_search
@@ -37,7 +38,7 @@ FLOORS = """
     decoding.search decoding.prompts
     decoding.filters
     scoring
-    attention
+    attention output_rows sid_rows
     config tasks.template
     catalog embedding baselines.config generations item_sum
     vocabulary trie rewards metrics artifacts

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import KINDS, TEXTS, small_model, text_tokenizer
+from models import KINDS, TEXTS, save_foreign_model, small_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from sidrec.errors import ConfigError
@@ -14,27 +14,11 @@ from sidrec.vocabulary import SIDVocabulary
 
 SIZES = (4, 3)
 NUM_SID_TOKENS = 7
-PADDED = 5  # rows that the saved models have beyond their text tokenizer
 
 
 def make(sizes=SIZES, seed=0, max_positions=64, **settings):
     config = ModelConfig(**({"text_vocabulary_size": 300} | settings))
     return make_model(config, TEXTS, sizes, max_positions=max_positions, seed=seed)
-
-
-def save_foreign_model(directory: Path, kind: str = "qwen3", *, padded: int = PADDED, **settings) -> Path:
-    """Write what a user brings: a model and its text tokenizer in one directory, without SID tokens.
-
-    The mean of its rows is 1, not 0, as training would leave it: a fresh row of transformers' is too short.
-    """
-    words = text_tokenizer()
-    model = small_model(kind, vocab_size=len(words) + padded, **settings)
-    with torch.no_grad():
-        for weight in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
-            weight += 1
-    model.save_pretrained(directory)
-    words.save_pretrained(directory)
-    return directory
 
 
 @pytest.fixture(scope="module", params=[f"{kind}-{tied}" for kind in KINDS for tied in ("tied", "untied")])

@@ -16,6 +16,7 @@ from sidrec.stages import sft as sft_stage
 from sidrec.stages import tokenization
 from sidrec.stages.baselines import run_baselines
 from sidrec.stages.evaluation import MODELS, evaluate
+from sidrec.stages.model_making import check_model_settings
 from sidrec.stages.rl import check_rl, rl
 from sidrec.stages.run import load_run
 from sidrec.stages.sft import sft
@@ -45,6 +46,7 @@ def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
         SidrecError: As the stages do; all cheap checks come before the first training.
     """
     catalog = read_catalog(config.catalog) if catalog is None else catalog
+    check_model_settings(config)
     check_rl(config, catalog, split_catalog(catalog, config.split))
     check_sft(config, catalog)
     tokenize(config, catalog=catalog)

@@ -79,6 +79,6 @@ def check_semantic_ids(directory: Path, semantic_ids: SemanticIDs) -> None:
 
 
 def weights_hash(directory: Path) -> str:
-    """Return one hash over the safetensors of a model directory."""
-    files: Sequence[Path] = sorted(directory.glob("*.safetensors"))
+    """Return one hash over the weights of a model directory: its safetensors, and the base of adapters."""
+    files: Sequence[Path] = sorted([*directory.glob("*.safetensors"), *directory.glob("base.json")])
     return "+".join(sha256_of_file(path) for path in files)

@@ -13,8 +13,15 @@ from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.processes import on_main, training_device
+from sidrec.stages.model_making import (
+    compile_if_asked,
+    model_inputs,
+    model_of,
+    save_trained,
+    speed_arguments,
+)
 from sidrec.stages.run import Run, load_run
-from sidrec.stages.sft_tasks import check_sft, resolve_prompts, texts_of
+from sidrec.stages.sft_tasks import check_sft, resolve_prompts
 from sidrec.tasks.task import column_inputs
 
 logger = logging.getLogger(__name__)
@@ -60,6 +67,7 @@ def stage_of(config: Config, run: Run) -> Stage:
     }
     settings["num_beams"] = config.evaluation.num_beams
     inputs = run.inputs() | column_inputs(check_sft(config, run.catalog), run.catalog)
+    inputs |= model_inputs(config, run)
     return Stage(config.output / "sft", "sft", settings, inputs, config.seed)
 
 
@@ -67,7 +75,6 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     import torch
     from transformers import EarlyStoppingCallback
 
-    from sidrec.models import make_model
     from sidrec.sid_model import SIDModel
     from sidrec.stages.sft_data import training_data
     from sidrec.stages.training import Validation, train
@@ -79,20 +86,19 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     prompt_settings = resolve_prompts(config)
     tasks = check_sft(config, run.catalog)
     levels = run.semantic_ids.codes.shape[1]
-    model, text_tokenizer, _ = make_model(
-        config.model,
-        texts_of(run.catalog),
-        run.semantic_ids.codebook_sizes,
-        max_positions=max(most_tokens(task, prompt_settings, levels) for task in tasks),
-        seed=config.seed,
+    model, text_tokenizer = model_of(
+        config, run, max_positions=max(most_tokens(task, prompt_settings, levels) for task in tasks)
     )
     torch.nn.Module.to(model, training_device())
+    compile_if_asked(model, config.sft)
     sid_model = SIDModel.assemble(
         model, text_tokenizer, run.semantic_ids, prompt_settings, memory_mb=config.evaluation.memory_mb
     )
     sid_model.scorer.require_linear_logits()
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     logger.info(
-        "sft: %s parameters, template %s, loss %s",
+        "sft: %s of %s parameters are trained, template %s, loss %s",
+        f"{trained:,}",
         f"{model.num_parameters():,}",
         prompt_settings.template,
         prompt_settings.normalization,
@@ -117,10 +123,11 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         handle.remove()
     model.eval()
     weights = trainer.whole_weights()
-    on_main(lambda: sid_model.save(directory, weights))
+    on_main(lambda: save_trained(sid_model, config, directory, weights))
     on_main(lambda: history.write(trainer.state.log_history))
     return {
         "parameters": model.num_parameters(),
+        "trained_parameters": trained,
         "tasks": data.facts(),
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
@@ -145,6 +152,7 @@ def _training_arguments(config: Config, batches_per_epoch: int, directory: Path)
     every = max(1, round(steps_per_epoch * section.epochs / section.evaluations))
     ours = {
         "num_train_epochs": section.epochs,
+        **speed_arguments(section, training_device()),
         "learning_rate": section.learning_rate,
         "weight_decay": section.weight_decay,
         "ddp_find_unused_parameters": False,  # every trainable weight is part of every loss

@@ -1,12 +1,19 @@
-"""Judge a training by a ranking on valid users, in place of the loss that `Trainer` would measure."""
+"""Judge a training by a ranking on valid users, in place of the loss that `Trainer` would measure.
+
+Two more things that `Trainer` leaves to others: it saves adapters that stand in a model, but loads none
+(private hooks of transformers 5), and it leaves autocast to `model.forward`, which our losses do not call.
+"""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate import load_checkpoint_in_model
 from transformers import Trainer, TrainerState
 
+from sidrec.adapters import has_adapters, restore_adapters
 from sidrec.trainers.forward import through_forward
 
 
@@ -35,7 +42,7 @@ class JudgedByRanking(Trainer):
     def restore(self, state: TrainerState) -> None:
         """Take over a training that was over already: its state and its best weights."""
         self.state = state
-        if self._is_to_divide:  # but nothing has been divided
+        if self._is_to_divide and not has_adapters(self.model):  # but nothing has been divided
             load_checkpoint_in_model(self.model, state.best_model_checkpoint)
         else:
             self._load_best_model()
@@ -70,3 +77,22 @@ class JudgedByRanking(Trainer):
         """Wait for the others: `trainer_state.json`, written next, says that the checkpoint is whole."""
         super()._save_rng_state(output_dir)
         self.accelerator.wait_for_everyone()
+
+    def autocast_smart_context_manager(
+        self, cache_enabled: bool | None = True
+    ) -> AbstractContextManager[None]:
+        """Compute losses in bfloat16 where the arguments say so."""
+        return self.accelerator.autocast()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if has_adapters(self.model):
+            restore_adapters(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if has_adapters(self.model):
+            assert self.state.best_model_checkpoint is not None
+            restore_adapters(self.model, Path(self.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()

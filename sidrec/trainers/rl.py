@@ -54,7 +54,7 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
         validate: Validate,
         callbacks: list[TrainerCallback],
     ) -> None:
-        """Prepare training; the reference is read again from where `sid_model` was loaded."""
+        """Prepare training; the reference is a copy of `sid_model` as it is now."""
         super().__init__(
             model=sid_model.model,
             reward_funcs=_unused_reward,
@@ -73,7 +73,7 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
         self._generate_every: int = (args.steps_per_generation or 1) * args.num_iterations
         self.reward_weights_by_name = reward_weights
         self._codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
-        self._code_of_token = torch.zeros(sid_model.scorer.head.weight.shape[0], dtype=torch.int64)
+        self._code_of_token = torch.zeros(len(sid_model.scorer.rows), dtype=torch.int64)
         for ids in sid_model.scorer.token_ids:
             self._code_of_token[ids.cpu()] = torch.arange(len(ids))
         self._code_of_token = self._code_of_token.to(sid_model.model.device)
@@ -81,6 +81,9 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
         if self.ref_model is not None:
             token_ids = [ids.tolist() for ids in sid_model.scorer.token_ids]
             reference = self.accelerator.unwrap_model(self.ref_model)
+            # TRL read what the config names: for merged adapters that is their base, without their weights.
+            reference.resize_token_embeddings(len(sid_model.scorer.rows), mean_resizing=False)
+            reference.load_state_dict(sid_model.model.state_dict())
             if sid_model.prompts.settings.last_token == "sum":
                 sum_items(reference, token_ids)
             self._reference = SIDScorer(

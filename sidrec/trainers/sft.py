@@ -135,8 +135,7 @@ class SFTTrainer(JudgedByRanking):
     ) -> Any:
         """Return this share's part of the mean loss; gradients are averaged over processes, hence `*`."""
         module = self.accelerator.unwrap_model(model, keep_torch_compile=False)
-        with self.accelerator.autocast():
-            losses, tasks = through_forward(model, module, self._losses, inputs)
+        losses, tasks = through_forward(model, module, self._losses, inputs)
         self._meter.add(losses, tasks, inputs["attention_mask"].sum())
         loss = losses.sum() / num_items_in_batch
         if self.accelerator.num_processes > 1:
