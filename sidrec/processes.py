@@ -5,6 +5,7 @@ Who they are is read from the environment, as both set it, so that no library is
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -76,10 +77,15 @@ def total(values: np.ndarray) -> np.ndarray:
 
 
 def leave() -> None:
-    """Take leave of the other processes, if they were ever joined."""
+    """Take leave of the other processes, if they were ever joined.
+
+    A wrapped model that still knew of the group would keep its threads alive into the end of the interpreter,
+    which aborts now and then; trainers are cycles, which only a collection frees.
+    """
     if num_processes() == 1:
         return
     import torch
 
     if torch.distributed.is_initialized():
+        gc.collect()
         torch.distributed.destroy_process_group()

@@ -4,6 +4,7 @@ The main process prints how far the gradients are from those of the whole batch 
 the wrapped model and those of its own share alone, and whether all ranked the same items.
 """
 
+import gc
 import json
 import sys
 from collections.abc import Callable
@@ -46,7 +47,6 @@ def gradients(kind: str, wrapper: nn.Module, model: nn.Module) -> dict[str, Tens
 
 
 def main(kind: str) -> None:
-    dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
     scorer, table = small_scorer("qwen3", "catalog")
     codes = torch.tensor(table)
@@ -92,9 +92,11 @@ def main(kind: str) -> None:
     report["same_ranking"] = ranked[0] == ranked[1]
     if rank == 0:
         print(json.dumps(report))
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
+    dist.init_process_group("gloo")
     main(sys.argv[1])
+    dist.barrier()
+    gc.collect()  # a wrapper that still knew of the group could abort at the interpreter's end
+    dist.destroy_process_group()
