@@ -84,7 +84,7 @@ def test_a_task_is_its_weight_or_what_is_said_of_it(tmp_path):
 def test_a_table_of_tasks_replaces_the_default_one_and_a_single_task_does_not(tmp_path):
     assert weights(read(tmp_path, "sft: {tasks: {next_item: 1}}\n")) == {"next_item": 1}
     assert weights(load_config(None, ["sft.tasks={titles_to_item: 1}"])) == {"titles_to_item": 1}
-    default = {"next_item": 0.6, "title_to_item": 0.1, "item_to_title": 0.3}
+    default = {"next_item": 0.8, "title_to_item": 0.05, "item_to_title": 0.15}
     assert weights(load_config(None, ["sft.tasks.titles_to_item=1"])) == {**default, "titles_to_item": 1}
     assert weights(load_config(None, ["sft.tasks.next_item=3"])) == {**default, "next_item": 3}
     assert weights(load_config(None, ["sft.tasks.next_item.weight=3"])) == {**default, "next_item": 3}

@@ -24,6 +24,7 @@ SETTINGS = {
         "learning_rate": 1e-3,
         "batch_size": None,
         "tokens_per_batch": 300,
+        "tasks": DEFAULT_TASKS,
         "weighting": "tokens",
         "item_dropout": 0.25,
         "trainer": {"gradient_accumulation_steps": 2, "logging_steps": 1},
@@ -46,7 +47,7 @@ def metrics_of(config: Config) -> dict[str, Any]:
 def test_steps_are_those_of_the_planned_batches_and_the_learning_rate_ends_at_0(whole: Config) -> None:
     metrics = metrics_of(whole)
     steps_per_epoch = metrics["steps"] / 2.5
-    rates = [entry["learning_rate"] for entry in metrics["history"] if "learning_rate" in entry]
+    rates = [float(row["learning_rate"]) for row in toy.history(whole.output / "sft") if row["learning_rate"]]
     assert len(rates) == metrics["steps"]
     assert metrics["epochs"] == pytest.approx(2.5, abs=1 / steps_per_epoch)
     # A cosine over n steps, warm-up left out, ends with the rate of step n - 1 of n: near (pi / 2n)^2.

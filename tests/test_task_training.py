@@ -30,7 +30,7 @@ def test_all_built_in_tasks_and_one_of_ones_own_are_trained_together(tmp_path: P
     metrics = json.loads((config.output / "sft" / "metrics.json").read_text())
     # 60 users with 4 train items each have 3 targets after another item; 24 items.
     per_target, per_item = 60 * 3, 24
-    assert metrics["rows"] == {
+    assert {name: task["rows"] for name, task in metrics["tasks"].items()} == {
         "next_item": 60,
         "item_to_title": per_item,
         "title_to_item": per_item,
@@ -41,7 +41,7 @@ def test_all_built_in_tasks_and_one_of_ones_own_are_trained_together(tmp_path: P
         "preference_to_item": 60 * 4,
         "mine": per_target,
     }
-    assert set(metrics["truncated"].values()) == {0}
+    assert {task["truncated"] for task in metrics["tasks"].values()} == {0}
     assert len(sidrec.Recommender.from_pretrained(config.output).recommend(["i03"], k=5)) == 5
 
 

@@ -1,5 +1,6 @@
 """A toy catalogue whose answer is known by construction: item i is followed by item i + 1."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def settings(output: Path, data: Path) -> dict:
             "evaluations": 3,
             "dropout": 0.1,
             "learning_rate": 3e-3,
+            "tasks": {"next_item": 1, "item_to_title": 1, "title_to_item": 1},
             "weighting": "rows",
         },
         "rl": {"steps": 4, "prompts_per_step": 4, "num_generations": 4, "evaluations": 2},
@@ -77,7 +79,7 @@ def write(folder: Path, **changes: object) -> Path:
     for section, values in changes.items():
         config[section] = {**config.get(section, {}), **values} if isinstance(values, dict) else values
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return path
 
 
@@ -86,6 +88,12 @@ def copy(run: Path, to: Path, *, without: tuple[str, ...] = ()) -> Path:
     path = write(to)
     shutil.copytree(run, to / "run", ignore=shutil.ignore_patterns(*without))
     return path
+
+
+def history(stage: Path) -> list[dict[str, str]]:
+    """The rows of `history.csv`; a cell is empty where nothing was measured."""
+    with (stage / "history.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def contents(directory: Path) -> dict[str, bytes]:

@@ -113,7 +113,11 @@ def open_rows(
                 shutil.rmtree(stale)
         partial = partial_of(home)
         partial.mkdir()
-        count = write_rows(partial / "rows.arrow", rows)
+        try:
+            count = write_rows(partial / "rows.arrow", rows)
+        except BaseException:
+            shutil.rmtree(partial)
+            raise
         sha256 = sha256_of_file(partial / "rows.arrow")
         write_json(partial / "facts.json", {"sha256": sha256, "truncated": dict(truncated)})
         partial.replace(home)
