@@ -68,7 +68,7 @@ def test_every_stage_writes_the_files_that_design_names(toy_run: Path) -> None:
         "semantic_ids.parquet",
         "tokenizer.safetensors",
     }
-    assert names(toy_run / "sft") == MODEL
+    assert names(toy_run / "sft") == MODEL | {"history.csv"}
     assert names(toy_run / "rl") == MODEL | {"rollouts.parquet"}
     for directory in ("evaluate/sft", "evaluate/rl", "baselines/popularity"):
         assert names(toy_run / directory) == EVALUATION
@@ -215,6 +215,8 @@ def test_stages_run_one_by_one_in_another_directory_give_the_files_of_a_whole_ru
     for name in alone:
         if name.endswith("metrics.json"):
             assert without_times(json.loads(alone[name])) == without_times(json.loads(together[name])), name
+        elif name.endswith("history.csv"):
+            assert toy.history(alone[name]) == toy.history(together[name])
         elif not name.endswith(("manifest.json", "config.yaml")):  # these name the directory and the time
             assert alone[name] == together[name], name
 
