@@ -216,8 +216,7 @@ def test_stages_run_one_by_one_in_another_directory_give_the_files_of_a_whole_ru
         if name.endswith("metrics.json"):
             assert without_times(json.loads(alone[name])) == without_times(json.loads(together[name])), name
         elif name.endswith("history.csv"):
-            rows = [toy.history(folder / "sft") for folder in (tmp_path / "run", young_run)]
-            assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+            assert toy.history(alone[name]) == toy.history(together[name])
         elif not name.endswith(("manifest.json", "config.yaml")):  # these name the directory and the time
             assert alone[name] == together[name], name
 

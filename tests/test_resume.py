@@ -1,6 +1,5 @@
 """A stage that was stopped: the same command finishes with the files of an undisturbed run."""
 
-import csv
 import json
 import os
 import signal
@@ -39,7 +38,7 @@ SETTINGS = {
 }
 # NDCG@10 falls soon, so that early stopping ends the training.
 HASTY = {"sft": {"epochs": 8, "evaluations": 11, "patience": 1, "learning_rate": 0.05}}
-TIMES = ("seconds", "peak_memory_mb", "step_time", "supervised_tokens_per_second", "tokens_per_second")
+TIMES = ("seconds", "peak_memory_mb", "step_time")
 # What may be trained; more settings of `sft` each.
 TRAINED: dict[str, dict] = {"full": {}}
 # Where a training may be stopped: as it enters a function for the nth time; a checkpoint is four `torch.save`
@@ -65,8 +64,7 @@ def results_of(directory: Path) -> dict[str, Any]:
             entry.pop(name, None)
     files["metrics.json"] = metrics
     if "history.csv" in files:
-        rows = csv.DictReader(files["history.csv"].decode().splitlines())
-        files["history.csv"] = [{name: row[name] for name in row if name not in TIMES} for row in rows]
+        files["history.csv"] = toy.history(files["history.csv"])
     return {name: files[name] for name in files if name not in ("manifest.json", "config.yaml")}
 
 

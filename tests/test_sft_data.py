@@ -47,7 +47,11 @@ def metrics_of(config: Config) -> dict[str, Any]:
 def test_steps_are_those_of_the_planned_batches_and_the_learning_rate_ends_at_0(whole: Config) -> None:
     metrics = metrics_of(whole)
     steps_per_epoch = metrics["steps"] / 2.5
-    rates = [float(row["learning_rate"]) for row in toy.history(whole.output / "sft") if row["learning_rate"]]
+    rates = [
+        float(row["learning_rate"])
+        for row in toy.history((whole.output / "sft" / "history.csv").read_bytes())
+        if row["learning_rate"]
+    ]
     assert len(rates) == metrics["steps"]
     assert metrics["epochs"] == pytest.approx(2.5, abs=1 / steps_per_epoch)
     # A cosine over n steps, warm-up left out, ends with the rate of step n - 1 of n: near (pi / 2n)^2.

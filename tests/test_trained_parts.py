@@ -128,7 +128,9 @@ def test_the_best_checkpoint_is_what_is_written(
     config = in_run(tokenized, tmp_path, **hasty)
     sidrec.sft(config)
     metrics = read(config.output / "sft" / "metrics.json")
-    measured = [row["valid_ndcg@10"] for row in toy.history(config.output / "sft")]
+    measured = [
+        row["valid_ndcg@10"] for row in toy.history((config.output / "sft" / "history.csv").read_bytes())
+    ]
     valid = [float(value) for value in measured if value]
     assert metrics["best_step"] < metrics["steps"]
     assert metrics["valid"]["ndcg@10"] == pytest.approx(max(valid))

@@ -90,12 +90,6 @@ def copy(run: Path, to: Path, *, without: tuple[str, ...] = ()) -> Path:
     return path
 
 
-def history(stage: Path) -> list[dict[str, str]]:
-    """The rows of `history.csv`; a cell is empty where nothing was measured."""
-    with (stage / "history.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def contents(directory: Path) -> dict[str, bytes]:
     """Every file below a directory, by its path in it; empty when there is none."""
     return {
@@ -103,3 +97,10 @@ def contents(directory: Path) -> dict[str, bytes]:
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
+
+
+def history(content: bytes) -> list[dict[str, str]]:
+    """The rows of a `history.csv`, without the columns that depend on the machine."""
+    timed = ("seconds", "supervised_tokens_per_second", "tokens_per_second")
+    rows = csv.DictReader(content.decode().splitlines())
+    return [{name: row[name] for name in row if name not in timed} for row in rows]
