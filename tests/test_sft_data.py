@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ def test_steps_are_those_of_the_planned_batches_and_the_learning_rate_ends_at_0(
     ]
     assert len(rates) == metrics["steps"]
     assert metrics["epochs"] == pytest.approx(2.5, abs=1 / steps_per_epoch)
-    # A cosine over n steps, warm-up left out, ends with the rate of step n - 1 of n: near (pi / 2n)^2.
-    assert rates[-1] < 1e-3 * (3.2 / (2 * metrics["steps"] * 0.9)) ** 2
+    # A cosine over the n steps after the one of warm-up is sin^2(pi / 2n) at the last of them.
+    assert rates[-1] == pytest.approx(1e-3 * math.sin(math.pi / (2 * (metrics["steps"] - 1))) ** 2, rel=1e-3)
     assert max(rates) > 0.95e-3
 
 

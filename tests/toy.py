@@ -55,7 +55,7 @@ def settings(output: Path, data: Path) -> dict:
             "evaluations": 3,
             "dropout": 0.1,
             "learning_rate": 3e-3,
-            "tasks": {"next_item": 1, "item_to_title": 1, "title_to_item": 1},
+            "tasks": {"next_item": 1, "title_to_item": 1, "item_to_title": 1},
             "weighting": "rows",
         },
         "rl": {"steps": 4, "prompts_per_step": 4, "num_generations": 4, "evaluations": 2},

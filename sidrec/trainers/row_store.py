@@ -108,10 +108,8 @@ def open_rows(
             logger.info("sft: %s rows are there from an earlier start (%s)", f"{len(store):,}", home)
             return store
         started = time.monotonic()
-        for stale in directory.iterdir():
-            if stale.is_dir():
-                shutil.rmtree(stale)
         partial = partial_of(home)
+        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
             count = write_rows(partial / "rows.arrow", rows)
@@ -120,6 +118,9 @@ def open_rows(
             raise
         sha256 = sha256_of_file(partial / "rows.arrow")
         write_json(partial / "facts.json", {"sha256": sha256, "truncated": dict(truncated)})
+        for stale in directory.iterdir():
+            if stale.is_dir() and stale != partial:
+                shutil.rmtree(stale)
         partial.replace(home)
         logger.info("sft: %s rows made in %.1f s (%s)", f"{count:,}", time.monotonic() - started, home)
         return RowStore(home / "rows.arrow", truncated)
