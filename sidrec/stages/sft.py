@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.config import Config
@@ -22,7 +23,10 @@ from sidrec.stages.model_making import (
 )
 from sidrec.stages.run import Run, load_run
 from sidrec.stages.sft_tasks import check_sft, resolve_prompts
-from sidrec.tasks.task import column_inputs
+from sidrec.tasks.task import Task, column_inputs
+
+if TYPE_CHECKING:
+    from sidrec.sid_model import SIDModel
 
 logger = logging.getLogger(__name__)
 
@@ -72,48 +76,35 @@ def stage_of(config: Config, run: Run) -> Stage:
 
 
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
-    import torch
     from transformers import EarlyStoppingCallback
 
-    from sidrec.sid_model import SIDModel
     from sidrec.stages.sft_data import training_data
     from sidrec.stages.training import Validation, train
-    from sidrec.tasks.lengths import most_tokens
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.history import HistoryFile
     from sidrec.trainers.sft import SFTTrainer, Supervision, add_dropout
 
-    prompt_settings = resolve_prompts(config)
     tasks = check_sft(config, run.catalog)
-    levels = run.semantic_ids.codes.shape[1]
-    model, text_tokenizer = model_of(
-        config, run, max_positions=max(most_tokens(task, prompt_settings, levels) for task in tasks)
-    )
-    torch.nn.Module.to(model, training_device())
-    compile_if_asked(model, config.sft)
-    sid_model = SIDModel.assemble(
-        model, text_tokenizer, run.semantic_ids, prompt_settings, memory_mb=config.evaluation.memory_mb
-    )
-    sid_model.scorer.require_linear_logits()
+    names = [task.name for task in tasks]
+    sid_model = _sid_model(config, run, tasks)
+    model = sid_model.model
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    whole = model.num_parameters()
+    settings = sid_model.prompts.settings
+    part = "" if trained == whole else f", {trained:,} of them trained"
     logger.info(
-        "sft: %s of %s parameters are trained, template %s, loss %s",
-        f"{trained:,}",
-        f"{model.num_parameters():,}",
-        prompt_settings.template,
-        prompt_settings.normalization,
+        "sft: %s parameters%s, template %s, loss %s",
+        *(f"{whole:,}", part, settings.template, settings.normalization),
     )
     data = training_data(config, run, sid_model, tasks)
     args = _training_arguments(config, data.batches_per_epoch, stage.partial / CHECKPOINTS)
     directory = on_main(stage.begin)  # only now: what the config can get wrong leaves nothing behind
-    validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
-    names = [task.name for task in tasks]
     history = HistoryFile(directory / "history.csv", names)
     trainer = SFTTrainer(
         sid_model,
         Supervision(data.batches, names, config.sft.label_smoothing),
         args,
-        validate=validation,
+        validate=Validation(sid_model, run.split.valid, config.sft.validation_users, config),
         callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft"), history],
     )
     handles = add_dropout(model, config.sft.dropout)
@@ -126,7 +117,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     on_main(lambda: save_trained(sid_model, config, directory, weights))
     on_main(lambda: history.write(trainer.state.log_history))
     return {
-        "parameters": model.num_parameters(),
+        "parameters": whole,
         "trained_parameters": trained,
         "tasks": data.facts(),
         "steps": trainer.state.global_step,
@@ -135,6 +126,26 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         "valid": trainer.judge(),
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def _sid_model(config: Config, run: Run, tasks: Sequence[Task]) -> SIDModel:
+    """Return the model to be trained, where it is to be trained."""
+    import torch
+
+    from sidrec.sid_model import SIDModel
+    from sidrec.tasks.lengths import most_tokens
+
+    settings = resolve_prompts(config)
+    levels = run.semantic_ids.codes.shape[1]
+    model, text_tokenizer = model_of(
+        config, run, max_positions=max(most_tokens(task, settings, levels) for task in tasks)
+    )
+    torch.nn.Module.to(model, training_device())
+    compile_if_asked(model, config.sft)
+    memory_mb = config.evaluation.memory_mb
+    sid_model = SIDModel.assemble(model, text_tokenizer, run.semantic_ids, settings, memory_mb=memory_mb)
+    sid_model.scorer.require_linear_logits()
+    return sid_model
 
 
 def _training_arguments(config: Config, batches_per_epoch: int, directory: Path) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sidrec.artifacts import partial_of, read_json, sha256_of_file, sha256_of_json, write_json
+from sidrec.artifacts import read_json, sha256_of_file, sha256_of_json, write_json
 from sidrec.errors import ArtifactError
 from sidrec.tasks.rows import IGNORED, Row
 from sidrec.trainers.flat_rows import FlatRows
@@ -108,20 +109,16 @@ def open_rows(
             logger.info("sft: %s rows are there from an earlier start (%s)", f"{len(store):,}", home)
             return store
         started = time.monotonic()
-        partial = partial_of(home)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
+        with tempfile.TemporaryDirectory(dir=directory) as folder:
+            partial = Path(folder) / "rows"
+            partial.mkdir()
             count = write_rows(partial / "rows.arrow", rows)
-        except BaseException:
-            shutil.rmtree(partial)
-            raise
-        sha256 = sha256_of_file(partial / "rows.arrow")
-        write_json(partial / "facts.json", {"sha256": sha256, "truncated": dict(truncated)})
-        for stale in directory.iterdir():
-            if stale.is_dir() and stale != partial:
-                shutil.rmtree(stale)
-        partial.replace(home)
+            sha256 = sha256_of_file(partial / "rows.arrow")
+            write_json(partial / "facts.json", {"sha256": sha256, "truncated": dict(truncated)})
+            for stale in directory.iterdir():
+                if stale.is_dir() and stale != Path(folder):
+                    shutil.rmtree(stale)
+            partial.replace(home)
         logger.info("sft: %s rows made in %.1f s (%s)", f"{count:,}", time.monotonic() - started, home)
         return RowStore(home / "rows.arrow", truncated)
 
