@@ -60,7 +60,7 @@ def make_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if model is None:
-            model = _from_scratch(config.preset, text_tokenizer, max_positions)
+            model = _from_scratch(config, text_tokenizer, max_positions)
         else:
             start = start or NearMean(codebook_sizes)
         if start is not None:
@@ -118,11 +118,20 @@ def _train_text_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenize
 
 
 def _from_scratch(
-    preset: str, text_tokenizer: PreTrainedTokenizerBase, max_positions: int
+    settings: ModelConfig, text_tokenizer: PreTrainedTokenizerBase, max_positions: int
 ) -> PreTrainedModel:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    hidden, layers, heads, mlp = PRESETS[preset]
+    hidden, layers, heads, mlp = PRESETS[settings.preset]
+    if settings.hidden_size is not None:
+        hidden, mlp = settings.hidden_size, 3 * settings.hidden_size
+    layers, heads = settings.num_layers or layers, settings.num_heads or heads
+    mlp = settings.intermediate_size or mlp
+    if hidden % (2 * heads):
+        raise ConfigError(
+            f"model: {heads} attention heads do not divide a hidden_size of {hidden} into even widths. Set "
+            "model.num_heads and model.hidden_size so that twice the one divides the other."
+        )
     config = Qwen3Config(
         vocab_size=len(text_tokenizer),
         hidden_size=hidden,

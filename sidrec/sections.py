@@ -67,10 +67,30 @@ class ModelConfig(Section):
     preset: Literal["tiny", "small", "base"] = Field(
         "tiny", description="Qwen3 shape of about 1M, 6M or 30M parameters."
     )
+    hidden_size: int | None = Field(None, ge=2, description="Width of a preset, in place of its own.")
+    num_layers: int | None = Field(None, ge=1, description="Layers of a preset, in place of its own.")
+    num_heads: int | None = Field(
+        None, ge=1, description="Attention heads of a preset, in place of its own; each of an even width."
+    )
+    intermediate_size: int | None = Field(
+        None,
+        ge=1,
+        description="Width of a preset's MLPs; absent: its own, or 3 * hidden_size if that is set.",
+    )
     path: str | None = Field(None, description="Directory or hub name of a causal LM; replaces the preset.")
     text_vocabulary_size: int = Field(
         1000, ge=259, description="BPE tokens a preset learns from the item texts."
     )
+
+    @model_validator(mode="after")
+    def _shapes_are_of_presets(self) -> ModelConfig:
+        shape = ("hidden_size", "num_layers", "num_heads", "intermediate_size")
+        given = [name for name in shape if getattr(self, name) is not None]
+        if self.path is not None and given:
+            raise ValueError(
+                f"{', '.join(given)} would change nothing: the model of path has a shape of its own"
+            )
+        return self
 
 
 class PromptConfig(Section):

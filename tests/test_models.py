@@ -57,6 +57,30 @@ def test_presets_have_the_size_they_promise(preset, millions):
     assert millions[0] < model.num_parameters() / 1e6 < millions[1]
 
 
+def test_the_shape_of_a_preset_can_be_set():
+    settings = ModelConfig(hidden_size=48, num_layers=2, num_heads=3, text_vocabulary_size=300)
+    config = make_model(settings, TEXTS, (4,), max_positions=64, seed=0)[0].config
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (48, 2, 3)
+    assert (config.head_dim, config.intermediate_size) == (16, 144)
+
+
+def test_what_is_not_set_of_a_shape_is_the_presets():
+    settings = ModelConfig(num_layers=1, intermediate_size=20, text_vocabulary_size=300)
+    config = make_model(settings, TEXTS, (4,), max_positions=64, seed=0)[0].config
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (128, 1, 4)
+    assert config.intermediate_size == 20
+
+
+def test_heads_of_an_odd_width_are_refused():
+    with pytest.raises(ConfigError, match=r"4 attention heads do not divide a hidden_size of 20 into even"):
+        make_model(ModelConfig(hidden_size=20), TEXTS, (4,), max_positions=64, seed=0)
+
+
+def test_a_shape_for_a_model_that_has_one_is_refused():
+    with pytest.raises(ValueError, match="hidden_size, num_heads would change nothing: the model"):
+        ModelConfig(path="some/model", hidden_size=64, num_heads=2)
+
+
 def test_a_preset_is_a_tied_qwen3_without_spare_rows():
     model, words, vocabulary = make()
     assert model.config.model_type == "qwen3"

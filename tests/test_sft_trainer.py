@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import toy
@@ -30,7 +31,7 @@ from sidrec.trainers.history import HistoryFile
 from sidrec.trainers.meter import Meter
 from sidrec.trainers.mixing import Mixture
 from sidrec.trainers.row_store import open_rows
-from sidrec.trainers.sft import SFTTrainer, Supervision
+from sidrec.trainers.sft import SFTTrainer, Supervision, target_losses
 from sidrec.vocabulary import SIDVocabulary
 from tokenizer.semantic_ids import SemanticIDs
 
@@ -61,6 +62,17 @@ def batches_of(folder: Path, sid_model: SIDModel, rows: int) -> BatchDataset:
     mixture = Mixture(store.tasks, [Fraction(1), Fraction(1)], seed=0)
     plan = BatchPlan(store.lengths, mixture, BatchSize(rows), seed=0, epochs=2)
     return BatchDataset(store, plan, pad_id=0, num_levels=3, item_dropout=0, seed=0)
+
+
+def test_the_loss_of_a_target_is_what_the_search_scores_it():
+    sid_model = make_sid_model()
+    histories, targets = [[n % 12, (n + 5) % 12] for n in range(70)], np.arange(70) % 12
+    ranking = sid_model.rank(histories, num_beams=12)
+    scores = [
+        float(ranking.scores[user][ranking.items[user] == target]) for user, target in enumerate(targets)
+    ]
+    found = target_losses(sid_model, histories, targets)
+    np.testing.assert_allclose(found.numpy(), -np.array(scores), atol=1e-5)
 
 
 class Gradients(TrainerCallback):

@@ -99,12 +99,13 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     data = training_data(config, run, sid_model, tasks)
     args = _training_arguments(config, data.batches_per_epoch, stage.partial / CHECKPOINTS)
     directory = on_main(stage.begin)  # only now: what the config can get wrong leaves nothing behind
+    validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
     history = HistoryFile(directory / "history.csv", names)
     trainer = SFTTrainer(
         sid_model,
         Supervision(data.batches, names, config.sft.label_smoothing),
         args,
-        validate=Validation(sid_model, run.split.valid, config.sft.validation_users, config),
+        validate=validation,
         callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft"), history],
     )
     handles = add_dropout(model, config.sft.dropout)
@@ -124,6 +125,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         "epochs": round(trainer.state.epoch or 0, 3),
         "best_step": trainer.state.best_global_step,
         "valid": trainer.judge(),
+        "valid_loss": None if trainer.divides_weights else validation.loss(),
         "seconds": round(time.monotonic() - started, 1),
     }
 

@@ -52,6 +52,12 @@ class Validation:
         per_user = metrics_at_k(self.ranks(divided=divided), ks=(10,))
         return {name: float(per_user[name].mean()) for name in ("ndcg@10", "hr@10")}
 
+    def loss(self) -> float:
+        """Return the mean of -log p(target), in nats per item, with the weights as they are now."""
+        from sidrec.trainers.sft import target_losses
+
+        return float(target_losses(self._sid_model, self.rows.histories, self.rows.targets).mean())
+
 
 def train(trainer: JudgedByRanking, checkpoints: Path, name: str) -> None:
     """Train, or go on from the last checkpoint, and leave the best weights in the model.

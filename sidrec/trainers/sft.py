@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
+from sidrec.attention import evaluating
 from sidrec.processes import num_processes, process_index
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
-from sidrec.tasks.rows import IGNORED, TEXT
+from sidrec.tasks.rows import IGNORED, NO_ITEM, TEXT, Row
 from sidrec.trainers.batches import BatchDataset, BatchLoader
+from sidrec.trainers.flat_rows import FlatRows
 from sidrec.trainers.forward import through_forward
 from sidrec.trainers.judged import JudgedByRanking, Validate
 from sidrec.trainers.meter import Meter
+
+JUDGED_TOGETHER = 64  # valid rows of one pass
 
 
 def sft_losses(
@@ -59,6 +64,36 @@ def sft_losses(
     losses.append(scorer.token_losses(before[here], tokens[here], smoothing=smoothing))
     of_task.append(tasks[here])
     return torch.cat(losses), torch.cat(of_task)
+
+
+@torch.no_grad()
+def target_losses(
+    sid_model: SIDModel, histories: Sequence[Sequence[int] | np.ndarray], targets: np.ndarray
+) -> Tensor:
+    """Return -log p of each target after its history, summed over its codes: (U,) float32, in nats."""
+    prompts, scorer = sid_model.prompts, sid_model.scorer
+    codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
+    paths = scorer.trie.walk(codes)
+    levels = list(range(codes.shape[1]))
+    found = []
+    with evaluating(sid_model.model):
+        for start in range(0, len(targets), JUDGED_TOGETHER):
+            rows = []
+            pairs = zip(histories[start : start + JUDGED_TOGETHER], targets[start:].tolist(), strict=False)
+            for number, (history, item) in enumerate(pairs):
+                asked = prompts.next_item(list(history))
+                row = Row(
+                    asked + prompts.item_tokens[item],
+                    [IGNORED] * len(asked) + levels,
+                    [NO_ITEM] * len(asked) + [item] * len(levels),
+                    task=number,  # so that the losses of a row can be put together again
+                )
+                rows.append(row)
+            batch = FlatRows.of(rows).padded(prompts.pad_id)
+            batch = {name: tensor.to(codes.device) for name, tensor in batch.items()}
+            losses, numbers = sft_losses(scorer, batch, codes, paths)
+            found.append(losses.new_zeros(len(rows)).index_add_(0, numbers, losses))
+    return torch.cat(found)
 
 
 @dataclass(frozen=True)
