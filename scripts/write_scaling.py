@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -128,8 +128,9 @@ def fit(sizes: list[Size]) -> Law:
         p0=(means.min() * 0.9, means.min() * 0.1, 0.3),
         bounds=(0, [np.inf, np.inf, 3]),
     )
-    law = Law(*map(float, found), residual=0.0)
-    return Law(law.floor, law.scale, law.exponent, float(np.std(means - law.loss(trunks))))
+    floor, scale, exponent = map(float, found)
+    exact = Law(floor, scale, exponent, residual=0.0)
+    return replace(exact, residual=float(np.std(means - exact.loss(trunks))))
 
 
 def spread(values: list[float], digits: int = 3) -> str:

@@ -36,3 +36,31 @@ def test_rows_are_written_planned_and_read(options: list[str]) -> None:
     ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert "ms a batch" in ended.stdout
+
+
+@pytest.mark.slow
+def test_both_losses_of_sft_are_one_and_cost_is_said() -> None:
+    """The script itself compares the two losses before it times them."""
+    sizes = ["--vocabulary", "3000", "--rows", "2", "--tokens", "32", "--repeats", "1"]
+    command = [sys.executable, "scripts/bench_sft.py", "loss", *sizes]
+    ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "ratio: time" in ended.stdout
+
+
+@pytest.mark.slow
+def test_rows_of_sft_are_made_once(toy_run: Path) -> None:
+    command = [sys.executable, "scripts/bench_sft.py", "tokens", str(toy_run / "sft" / "config.yaml")]
+    ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert [line.split("  ")[0] for line in ended.stdout.splitlines()] == ["first start", "second start"]
+
+
+@pytest.mark.slow
+def test_both_kinds_of_rows_reach_a_bar(toy_run: Path) -> None:
+    command = [sys.executable, "scripts/bench_sft.py", "rows", str(toy_run / "sft" / "config.yaml")]
+    ended = subprocess.run(
+        [*command, "--epochs", "2", "--ndcg", "0.01"], cwd=REPO, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "to NDCG@10 0.01: user" in ended.stdout
