@@ -48,12 +48,8 @@ def make_model(
     """
     import torch
 
-    if config.path is not None:
-        model = load_model(config.path, load_in_4bit=load_in_4bit)
-        text_tokenizer = _load_text_tokenizer(config.path)
-    else:
-        text_tokenizer = _train_text_tokenizer(texts, config.text_vocabulary_size)
-        model = None
+    model = None if config.path is None else load_model(config.path, load_in_4bit=load_in_4bit)
+    text_tokenizer = make_text_tokenizer(config, texts)
     known = set(text_tokenizer.get_vocab().values())
     vocabulary = SIDVocabulary.add_to(text_tokenizer, codebook_sizes)
     token_ids = [token_id for ids in vocabulary.token_ids for token_id in ids]

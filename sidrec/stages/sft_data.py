@@ -34,12 +34,15 @@ class TrainingData:
     Attributes:
         batches: For `SFTTrainer`.
         tasks: What each task brings to an epoch.
-        batches_per_epoch: Of every epoch alike.
     """
 
     batches: BatchDataset
     tasks: list[TaskShare]
-    batches_per_epoch: int
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Number of batches, of every epoch alike."""
+        return self.batches.plan.num_batches
 
     def facts(self) -> dict[str, dict[str, float]]:
         """Return what `metrics.json` says of the tasks."""
@@ -91,7 +94,7 @@ def training_data(config: Config, run: Run, sid_model: SIDModel, tasks: Sequence
         item_dropout=section.item_dropout,
         seed=config.seed,
     )
-    return TrainingData(batches, shares, plan.num_batches)
+    return TrainingData(batches, shares)
 
 
 def hash_of_tokenizer(text_tokenizer: PreTrainedTokenizerBase) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -66,21 +66,28 @@ def sft_losses(
     return torch.cat(losses), torch.cat(of_task)
 
 
+def _losses_of(sid_model: SIDModel, smoothing: float = 0.0) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return `sft_losses` of a batch for a model, whose SIDs are walked once."""
+    codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
+    scorer = sid_model.scorer
+    return partial(sft_losses, scorer, codes=codes, paths=scorer.trie.walk(codes), smoothing=smoothing)
+
+
 @torch.no_grad()
 def target_losses(
     sid_model: SIDModel, histories: Sequence[Sequence[int] | np.ndarray], targets: np.ndarray
 ) -> Tensor:
     """Return -log p of each target after its history, summed over its codes: (U,) float32, in nats."""
-    prompts, scorer = sid_model.prompts, sid_model.scorer
-    codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
-    paths = scorer.trie.walk(codes)
-    levels = list(range(codes.shape[1]))
+    prompts, losses_of = sid_model.prompts, _losses_of(sid_model)
+    levels = list(range(prompts.codes.shape[1]))
     found = []
     with evaluating(sid_model.model):
         for start in range(0, len(targets), JUDGED_TOGETHER):
             rows = []
-            pairs = zip(histories[start : start + JUDGED_TOGETHER], targets[start:].tolist(), strict=False)
-            for number, (history, item) in enumerate(pairs):
+            part = slice(start, start + JUDGED_TOGETHER)
+            for number, (history, item) in enumerate(
+                zip(histories[part], targets[part].tolist(), strict=True)
+            ):
                 asked = prompts.next_item(list(history))
                 row = Row(
                     asked + prompts.item_tokens[item],
@@ -90,8 +97,8 @@ def target_losses(
                 )
                 rows.append(row)
             batch = FlatRows.of(rows).padded(prompts.pad_id)
-            batch = {name: tensor.to(codes.device) for name, tensor in batch.items()}
-            losses, numbers = sft_losses(scorer, batch, codes, paths)
+            batch = {name: tensor.to(sid_model.model.device) for name, tensor in batch.items()}
+            losses, numbers = losses_of(batch)
             found.append(losses.new_zeros(len(rows)).index_add_(0, numbers, losses))
     return torch.cat(found)
 
@@ -132,13 +139,8 @@ class SFTTrainer(JudgedByRanking):
         """Prepare training; `validate` returns the metrics by which the best checkpoint is kept."""
         self._sid_model = sid_model
         self._validate = validate
-        device = sid_model.model.device
-        self._codes = torch.tensor(sid_model.semantic_ids.codes).to(device)
-        paths = sid_model.scorer.trie.walk(self._codes)
-        self._losses = partial(
-            sft_losses, sid_model.scorer, codes=self._codes, paths=paths, smoothing=supervision.smoothing
-        )
-        self._meter = Meter(supervision.tasks, device)
+        self._losses = _losses_of(sid_model, supervision.smoothing)
+        self._meter = Meter(supervision.tasks, sid_model.model.device)
         self._batches = supervision.batches
         super().__init__(
             model=sid_model.model,
