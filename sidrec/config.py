@@ -15,12 +15,12 @@ from sidrec.baselines.config import BaselinesConfig
 from sidrec.catalog.config import CatalogConfig, SplitConfig
 from sidrec.embedding import EmbeddingConfig
 from sidrec.errors import ConfigError, nearest
+from sidrec.rl_config import RLConfig
 from sidrec.sections import (
     DEFAULT_TASKS,
     EvaluationConfig,
     ModelConfig,
     PromptConfig,
-    RLConfig,
     Section,
     SFTConfig,
 )

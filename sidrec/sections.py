@@ -29,30 +29,6 @@ BATCHES_OF_OURS = {
     "train_sampling_strategy",
 }
 SPEED_OF_OURS = {"bf16", "gradient_checkpointing", "gradient_checkpointing_kwargs", "torch_compile"}
-# Fields of GRPOConfig that `rl` has options of its own for, or that would change nothing: sidrec draws and
-# rewards the rollouts itself.
-ROLLOUTS_OF_OURS = {
-    "chat_template_kwargs",
-    "generation_batch_size",
-    "generation_kwargs",
-    "log_completions",
-    "mask_truncated_completions",
-    "max_completion_length",
-    "min_p",
-    "multi_objective_aggregation",
-    "num_generations",
-    "num_generations_eval",
-    "per_device_train_batch_size",
-    "repetition_penalty",
-    "reward_weights",
-    "scale_rewards",
-    "shuffle_dataset",
-    "steps_per_generation",
-    "temperature",
-    "top_k",
-    "top_p",
-    "use_vllm",
-}
 
 
 class Section(BaseModel):
@@ -243,7 +219,7 @@ class SFTConfig(Section):
     @field_validator("trainer")
     @classmethod
     def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
-        return _check_trainer(trainer, TRAINER_OF_OURS | BATCHES_OF_OURS | SPEED_OF_OURS)
+        return check_trainer(trainer, TRAINER_OF_OURS | BATCHES_OF_OURS | SPEED_OF_OURS)
 
     @model_validator(mode="after")
     def _one_batch_size(self) -> SFTConfig:
@@ -264,39 +240,6 @@ class SFTConfig(Section):
         if self.trainable == "full" and self.merge:
             raise ValueError("merge is for trainable=lora or sid_only; trainable=full writes whole weights")
         return self
-
-
-class RLConfig(Section):
-    """ReRe: reinforcement learning on constrained beams."""
-
-    num_generations: int = Field(16, ge=2, description="G rollouts per prompt (ReRe: 16).")
-    prompts_per_step: int = Field(64, ge=1, description="Prompts of one optimizer step.")
-    steps: int = Field(200, ge=1, description="Optimizer steps.")
-    learning_rate: float = Field(
-        2e-4, gt=0, description="Peak rate of AdamW; 1e-5 or less for pretrained models."
-    )
-    beta: float = Field(0.04, ge=0, description="Weight of the KL term to the SFT model.")
-    rewards: dict[str, float] = Field(
-        default_factory=lambda: {"rule": 1.0, "ranking": 1.0}, description="Reward name -> weight."
-    )
-    keep: Literal["better", "rl"] = Field(
-        "better",
-        description="What rl/ holds in the end: better: RL's model where valid shows a gain, else SFT's; rl: "
-        "RL's, whatever valid says.",
-    )
-    shuffle_targets: bool = Field(
-        False, description="A control: every prompt is rewarded for the target of another one."
-    )
-    evaluations: int = Field(5, ge=1, description="How often valid NDCG@10 is measured.")
-    validation_users: int = Field(
-        2000, ge=1, description="Users of the fixed sample that is evaluated on valid."
-    )
-    trainer: dict[str, Any] = Field(default_factory=dict, description="trl.GRPOConfig, as they are.")
-
-    @field_validator("trainer")
-    @classmethod
-    def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
-        return _check_trainer(trainer, TRAINER_OF_OURS | ROLLOUTS_OF_OURS)
 
 
 class EvaluationConfig(Section):
@@ -327,7 +270,8 @@ class EvaluationConfig(Section):
     )
 
 
-def _check_trainer(trainer: dict[str, Any], ours: set[str]) -> dict[str, Any]:
+def check_trainer(trainer: dict[str, Any], ours: set[str]) -> dict[str, Any]:
+    """Return the fields of a trainer's arguments; raise ValueError for one that is `ours` to set."""
     taken = sorted(ours & set(trainer))
     if taken:
         raise ValueError(f"{', '.join(taken)} is set by sidrec; use the options of the section instead")

@@ -170,6 +170,13 @@ class SIDModel:
                 on_batch=on_batch,
             )
 
+    def search(self, prompts: Sequence[Sequence[int]], *, num_beams: int) -> Ranking:
+        """Find the best items after prompts of any task, given as tokens; the model is put into evaluation
+        mode for it.
+        """
+        with evaluating(self.model):
+            return constrained_beam_search(self.reader, self.trie, prompts, num_beams=num_beams)
+
     def read_prefix(self) -> Prefix:
         """Read what every prompt for a next item begins with, once for all later calls of `rank`."""
         with evaluating(self.model):

@@ -43,7 +43,7 @@ FLOORS = """
     catalog embedding baselines.config generations item_sum
     vocabulary trie rewards metrics artifacts
     trie_arrays
-    tokenizer_config
+    tokenizer_config rl_config
     errors progress sections text_table tasks.wordings
     processes
 """

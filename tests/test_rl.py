@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from torch import Tensor
 
 import sidrec
 from sidrec.config import Config, load_config
-from sidrec.rewards import rule_reward
+from sidrec.rewards import Rollouts, combine_rewards, rule_reward
 from sidrec.sid_model import SIDModel
-from sidrec.stages.rl import _decide, _grpo_arguments
+from sidrec.stages.rl import grpo_arguments
+from sidrec.stages.rl_decision import decide
 from sidrec.stages.run import load_run
 from sidrec.stages.training import Validation
 from sidrec.trainers.callbacks import TrainingReport
+from sidrec.trainers.drawing import Drawing
 from sidrec.trainers.rl import EpochSampler, ReReTrainer, _unused_reward
 
 HISTORIES = [[(n + step) % 24 for step in range(3)] for n in range(24)]
@@ -28,9 +31,18 @@ TARGETS = [(n + 3) % 24 for n in range(24)]
 
 
 def prompts(histories: list[list[int]], targets: list[int]) -> Dataset:
+    """Rows as `rl_prompts` makes them, but for `prompt_ids`, which `make_trainer` adds."""
     pairs = enumerate(zip(histories, targets, strict=True))
     return Dataset.from_list(
         [{"prompt": "", "history": history, "target": target, "row": row} for row, (history, target) in pairs]
+    )
+
+
+def rollouts_of(trainer: ReReTrainer, histories: list[list[int]], targets: list[int]) -> Rollouts:
+    builder = trainer._sid_model.prompts
+    pairs = zip(histories, targets, strict=True)
+    return trainer.drawing.draw(
+        [{"prompt_ids": builder.next_item(history), "target": target} for history, target in pairs]
     )
 
 
@@ -49,9 +61,10 @@ def make_trainer(
     sid_model = SIDModel.load(run / "sft")
     return cls(
         sid_model,
-        rows,
-        _grpo_arguments(config, 3, folder),
-        reward_weights=config.rl.rewards,
+        rows.map(lambda row: {"prompt_ids": sid_model.prompts.next_item(row["history"])}),
+        grpo_arguments(config, 3, folder),
+        drawing=Drawing(sid_model, config.rl.num_generations),
+        reward=partial(combine_rewards, weights=config.rl.rewards),
         validate=Validation(sid_model, loaded.split.valid, 60, config),
         callbacks=[TrainingReport("rl")],
     )
@@ -88,7 +101,7 @@ def test_dead_groups_are_not_scored(young_run: Path, young_config: Config, tmp_p
     worst = worst_items(young_run)
     rows = prompts(HISTORIES[:4], [worst[0], *TARGETS[1:3], worst[3]])
     trainer = make_trainer(young_run, young_config, rows, tmp_path, num_generations=20)
-    hits = trainer.rollouts(HISTORIES[:4], [worst[0], *TARGETS[1:3], worst[3]]).hits.any(1)
+    hits = rollouts_of(trainer, HISTORIES[:4], [worst[0], *TARGETS[1:3], worst[3]]).hits.any(1)
     batch = trainer._generate_and_score_completions(groups_of(trainer))
     assert hits.tolist() == [False, True, True, False]
     assert len(batch["codes"]) == len(batch["advantages"]) == len(batch["ref_per_token_logps"]) == 2
@@ -104,7 +117,7 @@ def test_the_gradient_is_that_of_all_groups_with_advantage_0_for_the_dead(
     trainer = make_trainer(young_run, young_config, rows, tmp_path, num_generations=20, beta=0.0)
     trainer.current_gradient_accumulation_steps = 1
     batch = trainer._generate_and_score_completions(groups_of(trainer))
-    live = trainer.rollouts(HISTORIES[:8], targets).hits.any(1)
+    live = rollouts_of(trainer, HISTORIES[:8], targets).hits.any(1)
     assert live.sum() == 6
     everyone = dict(batch, live_share=torch.tensor(1.0))
     for name in ("prompt_ids", "prompt_mask", "codes", "advantages"):
@@ -190,7 +203,7 @@ def test_rewards_of_true_targets_are_higher_than_of_wrong_ones(
 ) -> None:
     trainer = make_trainer(toy_run, toy_config, prompts(HISTORIES, TARGETS), tmp_path, num_generations=2)
     right, wrong = (
-        rule_reward(trainer.rollouts(HISTORIES, targets)).sum(1).mean()
+        rule_reward(rollouts_of(trainer, HISTORIES, targets)).sum(1).mean()
         for targets in (TARGETS, [(target + 7) % 24 for target in TARGETS])
     )
     assert right > 0.8
@@ -244,7 +257,7 @@ def test_rollouts_hold_the_group_formula(young_run: Path) -> None:
 
 def test_a_gain_whose_interval_lies_above_0_keeps_rl(toy_config: Config) -> None:
     # NDCG of ranks 2, miss, 3, 1: (.6309 + 0 + .5 + 1) / 4 = .5327; three of four hit.
-    found = _decide(np.array([2, 0, 3, 1]), np.array([1, 1, 1, 1]), toy_config)
+    found = decide(np.array([2, 0, 3, 1]), np.array([1, 1, 1, 1]), toy_config)
     assert (found["kept"], found["valid_users"]) == ("rl", 4)
     assert (found["ndcg@10"]["sft"], found["ndcg@10"]["rl"]) == (pytest.approx(0.5327, abs=1e-4), 1)
     assert found["hr@10"]["difference"]["value"] == 0.25
@@ -264,7 +277,7 @@ def test_a_gain_whose_interval_lies_above_0_keeps_rl(toy_config: Config) -> None
 def test_a_gain_that_the_interval_does_not_show_keeps_sft(
     before: list[int], after: list[int], toy_config: Config
 ) -> None:
-    assert _decide(np.array(before), np.array(after), toy_config)["kept"] == "sft"
+    assert decide(np.array(before), np.array(after), toy_config)["kept"] == "sft"
 
 
 def test_where_rl_is_worse_its_directory_holds_the_weights_of_sft(young_run: Path, tmp_path: Path) -> None:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.catalog import Catalog, Split
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.generations import FIRST
-from sidrec.metrics import metrics_at_k, paired_difference
+from sidrec.stages.rl_decision import decide
+from sidrec.stages.rl_prompts import rl_prompts
+from sidrec.stages.rl_samples import write_rollouts
 from sidrec.stages.run import Run, check_semantic_ids, load_run, weights_hash
 
 logger = logging.getLogger(__name__)
-SHOWN_GROUPS = 50
 
 
 def rl(config: Config) -> Path:
@@ -80,7 +79,7 @@ def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
     from sidrec.rewards import check_rewards
 
     check_rewards(config.rl.rewards)
-    _grpo_arguments(config, len(config.tokenizer.codebook_sizes), config.output / "rl")
+    grpo_arguments(config, len(config.tokenizer.codebook_sizes), config.output / "rl")
     if config.rl.num_generations > catalog.num_items:
         raise ConfigError(
             f"rl.num_generations: {config.rl.num_generations} distinct rollouts of a prompt were asked for, "
@@ -95,23 +94,27 @@ def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
 
 
 def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, Any]:
+    from sidrec.rewards import combine_rewards
     from sidrec.sid_model import SIDModel
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
+    from sidrec.trainers.drawing import Drawing
     from sidrec.trainers.rl import ReReTrainer
 
     sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.scorer.require_linear_logits()
     sid_model.scorer.require_shared_prompts()
     directory = stage.begin()  # only now: what can be wrong until here leaves nothing behind
-    prompts = _prompts(run, shuffle_seed=config.seed if config.rl.shuffle_targets else None)
+    shuffle_seed = config.seed if config.rl.shuffle_targets else None
+    prompts = rl_prompts(run, sid_model.prompts, shuffle_seed=shuffle_seed)
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
     before = judged.ranks()
     trainer = ReReTrainer(
         sid_model,
         prompts,
-        _grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / CHECKPOINTS),
-        reward_weights=config.rl.rewards,
+        grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / CHECKPOINTS),
+        drawing=Drawing(sid_model, config.rl.num_generations),
+        reward=partial(combine_rewards, weights=config.rl.rewards),
         validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
         callbacks=[TrainingReport("rl")],
     )
@@ -123,11 +126,11 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     train(trainer, directory / CHECKPOINTS, "rl")
     sid_model.model.eval()
     after = judged.ranks()
-    decision = _decide(before, after, config)
+    decision = decide(before, after, config)
     if decision["kept"] == "sft":
         sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.save(directory)
-    _write_rollouts(trainer, run, prompts, directory / "rollouts.parquet")
+    write_rollouts(trainer, run, prompts, directory / "rollouts.parquet")
     return {
         **decision,
         "prompts": len(prompts),
@@ -138,56 +141,12 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     }
 
 
-def _prompts(run: Run, *, shuffle_seed: int | None = None) -> Any:
-    """Every train event with a history before it; its target travels with the row as an integer.
+def grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
+    """Return the trainer's `trl.GRPOConfig`; checkpoints go into `directory`.
 
-    With a `shuffle_seed` the targets are dealt anew over all rows: the control whose rewards mean nothing.
+    Raises:
+        ConfigError: If `rl.trainer` names a field that it does not have, or gives it a value it refuses.
     """
-    from datasets import Dataset
-
-    rows = [
-        {"prompt": "", "history": history[:place].tolist(), "target": int(history[place])}
-        for history in run.split.train
-        for place in range(1, len(history))
-    ]
-    if shuffle_seed is not None:
-        targets = [row["target"] for row in rows]
-        for row, other in zip(rows, np.random.default_rng(shuffle_seed).permutation(len(rows)), strict=True):
-            row["target"] = targets[other]
-    for number, row in enumerate(rows):
-        row["row"] = number
-    return Dataset.from_list(rows)
-
-
-def _decide(before: np.ndarray, after: np.ndarray, config: Config) -> dict[str, Any]:
-    """Compare SFT and RL over the same valid users; RL is kept if the interval of its gain lies above 0.
-
-    A gain that the interval does not show is as likely as not the luck of having picked the best checkpoint.
-    """
-    values = [metrics_at_k(ranks, ks=(10,)) for ranks in (before, after)]
-    result: dict[str, Any] = {"valid_users": len(before)}
-    for name in ("ndcg@10", "hr@10"):
-        sft_values, rl_values = values[0][name], values[1][name]
-        gain = paired_difference(
-            rl_values, sft_values, seed=config.seed, samples=config.evaluation.bootstrap_samples
-        )
-        result[name] = {
-            "sft": float(sft_values.mean()),
-            "rl": float(rl_values.mean()),
-            "difference": {"value": gain.value, "low": gain.low, "high": gain.high},
-        }
-    is_better = result["ndcg@10"]["difference"]["low"] > 0
-    result["kept"] = "rl" if is_better or config.rl.keep == "rl" else "sft"
-    gain_ = result["ndcg@10"]
-    logger.info(
-        "rl: valid NDCG@10 %.4f after SFT, %.4f after RL, difference %+.4f [%+.4f, %+.4f]: kept %s",
-        gain_["sft"], gain_["rl"], gain_["difference"]["value"], gain_["difference"]["low"],
-        gain_["difference"]["high"], result["kept"],
-    )  # fmt: skip
-    return result
-
-
-def _grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
     from trl import GRPOConfig
 
     from sidrec.stages.training import checkpoints, make_arguments
@@ -218,33 +177,3 @@ def _grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
         "logging_steps": logged,
     }
     return make_arguments(GRPOConfig, ours, section.trainer, "rl.trainer")
-
-
-def _write_rollouts(trainer: Any, run: Run, prompts: Any, path: Path) -> None:
-    """Write a seeded sample of groups that a person can read, as the trained policy ranks them."""
-    from sidrec.rewards import combine_rewards, group_advantages
-
-    chosen = np.random.default_rng(trainer.args.seed).permutation(len(prompts))[:SHOWN_GROUPS].tolist()
-    rows = [prompts[place] for place in sorted(chosen)]
-    rollouts = trainer.rollouts([row["history"] for row in rows], [row["target"] for row in rows])
-    rewards = combine_rewards(rollouts, trainer.reward_weights_by_name)
-    advantages = group_advantages(rewards.total)
-    titles = run.catalog.items["title"].tolist()
-    item_ids = run.catalog.items["item_id"].tolist()
-    table = [
-        {
-            "group": group,
-            "history": " | ".join(titles[item] for item in row["history"]),
-            "target": titles[row["target"]],
-            "rank": place + 1,
-            "item_id": item_ids[item],
-            "title": titles[item],
-            "is_target": item == row["target"],
-            **{f"reward_{name}": float(part[group, place]) for name, part in rewards.parts.items()},
-            "reward": float(rewards.total[group, place]),
-            "advantage": float(advantages[group, place]),
-        }
-        for group, row in enumerate(rows)
-        for place, item in enumerate(rollouts.items[group].tolist())
-    ]
-    pd.DataFrame(table).to_parquet(path, index=False)

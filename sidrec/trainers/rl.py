@@ -8,6 +8,7 @@ dimension, so that TRL's shuffling cannot tear groups apart; `compute_loss` flat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ from trl.trainer.utils import RepeatSampler
 from sidrec.decoding import pad_prompts
 from sidrec.item_sum import sum_items
 from sidrec.rewards import (
+    RewardParts,
     Rollouts,
-    combine_rewards,
     dead_groups,
     group_advantages,
     group_hit_at_1,
@@ -30,6 +31,7 @@ from sidrec.rewards import (
 from sidrec.scoring import SIDScorer
 from sidrec.shared_prefix import completion_scores
 from sidrec.sid_model import SIDModel
+from sidrec.trainers.drawing import Drawing
 from sidrec.trainers.judged import JudgedByRanking, Validate
 
 
@@ -42,7 +44,7 @@ class EpochSampler(RepeatSampler):
 
 
 class ReReTrainer(JudgedByRanking, GRPOTrainer):
-    """Sharpen the ranking of an aligned model; rows carry `history` and `target` as catalogue rows."""
+    """Sharpen the ranking of an aligned model; rows carry `prompt_ids`, and `target` as a catalogue row."""
 
     def __init__(
         self,
@@ -50,7 +52,8 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
         train_dataset: Dataset,
         args: GRPOConfig,
         *,
-        reward_weights: dict[str, float],
+        drawing: Drawing,
+        reward: Callable[[Rollouts], RewardParts],
         validate: Validate,
         callbacks: list[TrainerCallback],
     ) -> None:
@@ -71,7 +74,8 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
         self._prompts = train_dataset
         self._prompts_per_step: int = (args.generation_batch_size or 0) // self._group_size
         self._generate_every: int = (args.steps_per_generation or 1) * args.num_iterations
-        self.reward_weights_by_name = reward_weights
+        self.drawing = drawing
+        self.reward = reward
         self._codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
         self._code_of_token = torch.zeros(len(sid_model.scorer.rows), dtype=torch.int64)
         for ids in sid_model.scorer.token_ids:
@@ -90,11 +94,6 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
                 reference, token_ids, sid_model.scorer.trie, sid_model.scorer.normalization
             )
 
-    def rollouts(self, histories: list[list[int]], targets: list[int]) -> Rollouts:
-        """Search G beams for each prompt with the policy as it is now."""
-        ranking = self._sid_model.rank(histories, num_beams=self._group_size)
-        return Rollouts(ranking.items, torch.tensor(targets, device=ranking.items.device))
-
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         return EpochSampler(
             self._prompts,
@@ -110,13 +109,13 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
         groups = inputs[:: self._group_size]
         if any(row["row"] != groups[i // self._group_size]["row"] for i, row in enumerate(inputs)):
             raise RuntimeError("TRL handed over a batch whose groups are torn; is trl==1.16 installed?")
-        rollouts = self.rollouts([row["history"] for row in groups], [row["target"] for row in groups])
-        rewards = combine_rewards(rollouts, self.reward_weights_by_name)
+        rollouts = self.drawing.draw(groups)
+        rewards = self.reward(rollouts)
         advantages = group_advantages(rewards.total)
         live = ~dead_groups(rewards.total)  # (B,)
         self._log_groups(rollouts, rewards.parts, rewards.total, live)
         kept = live.nonzero().squeeze(1).tolist()
-        prompts = [self._sid_model.prompts.next_item(groups[place]["history"]) for place in kept]
+        prompts = [groups[place]["prompt_ids"] for place in kept]
         prompt_ids, prompt_mask = (
             pad_prompts(prompts, self._sid_model.prompts.pad_id, live.device)
             if prompts

@@ -1,0 +1,35 @@
+"""How good a group is as a ranked list, and whether it carries a signal."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sidrec.rewards.rollouts import Rollouts
+
+
+def dead_groups(rewards: Tensor) -> Tensor:
+    """Tell which groups carry no signal because their (B, G) rewards are all equal: (B,) bool."""
+    return (rewards == rewards[:, :1]).all(dim=1)
+
+
+def group_ndcg(rollouts: Rollouts) -> Tensor:
+    """Give NDCG@G of each group as a ranked list: 1 / log2(rank + 1) of the target's first place, else 0.
+
+    Returns:
+        (B,) float32 in [0, 1].
+    """
+    hits = rollouts.hits  # (B, G)
+    first = hits.int().argmax(dim=1)  # (B,) 0 also without a hit
+    ndcg = discount(hits.shape[1], hits.device)[first]
+    return torch.where(hits.any(dim=1), ndcg, torch.zeros_like(ndcg))
+
+
+def group_hit_at_1(rollouts: Rollouts) -> Tensor:
+    """Tell, as (B,) float32 of 0 or 1, in which groups the best beam is the target."""
+    return rollouts.hits[:, 0].float()
+
+
+def discount(num_places: int, device: torch.device) -> Tensor:
+    """Return 1 / log2(rank + 1) of ranks 1, 2, ...: (num_places,) float32."""
+    return 1 / torch.log2(torch.arange(num_places, device=device) + 2.0)

@@ -1,0 +1,44 @@
+"""What rewards see: groups of rollouts as the items they name, and the targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """B groups of G rollouts, each group drawn for one prompt.
+
+    Attributes:
+        items: (B, G) int64 item indices, best beam first.
+        targets: (B,) int64 item index that each prompt's user had next.
+
+    Raises:
+        ValueError: If the shapes do not fit, there is no rollout, or an entry is no item index.
+    """
+
+    items: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse what is not B groups of items with a target each."""
+        if self.items.ndim != 2 or self.items.shape[1] == 0 or self.targets.shape != self.items.shape[:1]:
+            raise ValueError(
+                "Rollouts need (B, G) items and (B,) targets, "
+                f"got shapes {tuple(self.items.shape)} and {tuple(self.targets.shape)}."
+            )
+        for name, indices in (("items", self.items), ("targets", self.targets)):
+            if indices.dtype != torch.int64:
+                raise ValueError(f"Rollouts need int64 {name}, got {indices.dtype}.")
+            if bool((indices < 0).any()):
+                raise ValueError(
+                    f"Rollouts need {name} that are item indices of at least 0, got {int(indices.min())}."
+                )
+
+    @property
+    def hits(self) -> Tensor:
+        """(B, G) bool: which rollouts are the target item."""
+        return self.items == self.targets[:, None]
