@@ -20,7 +20,7 @@ data:
 	$(PYTHON) scripts/link_data.py
 
 test: install
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=85
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
