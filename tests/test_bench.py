@@ -64,3 +64,15 @@ def test_both_kinds_of_rows_reach_a_bar(toy_run: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert "to NDCG@10 0.01: user" in ended.stdout
+
+
+@pytest.mark.slow
+def test_the_ways_of_a_step_of_rl_agree(tmp_path: Path) -> None:
+    report = tmp_path / "bench.json"
+    command = [sys.executable, "scripts/bench_rl.py", "--quick", "--repeats", "1", "--json", str(report)]
+    ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    (case,) = json.loads(report.read_text(encoding="utf-8"))
+    assert case["differences"]["rollouts"] == 0
+    assert case["differences"]["gradients"] < 1e-4
+    assert case["steps"]["ours"] < case["steps"]["decoder"]
