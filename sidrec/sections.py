@@ -192,7 +192,7 @@ class SFTConfig(Section):
         description="Where rows of SID tokens begin. mean: near the mean of text rows (in a preset: random, "
         "as all weights); text: the mean row of all titles below a code; codebook: its code vector, turned.",
     )
-    bf16: bool = Field(False, description="bfloat16 autocast in training; usually slower on a CPU.")
+    bf16: bool = Field(False, description="bfloat16 autocast in training; faster or slower, as the CPU is.")
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
     )

@@ -117,7 +117,9 @@ def speed_arguments(section: SFTConfig, device: torch.device) -> dict[str, Any]:
     if section.bf16:
         chosen |= {"bf16": True, "use_cpu": device.type == "cpu"}  # without the latter it is refused there
     if section.bf16 and device.type == "cpu":
-        logger.warning("sft.bf16 is on, though bfloat16 is usually slower than float32 on a CPU")
+        logger.warning(
+            "sft.bf16 is on: whether bfloat16 is faster than float32 depends on the CPU; compare tokens/s"
+        )
     if section.gradient_checkpointing:
         chosen |= {
             "gradient_checkpointing": True,
