@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tokenizer.autoencoder import Autoencoder
-from tokenizer.collisions import collision_rate, make_unique
+from tokenizer.collisions.unique import collision_rate, make_unique
 from tokenizer.estimator import Estimator
+from tokenizer.neural.autoencoder import Autoencoder
+from tokenizer.neural.train import fit_rqvae
 from tokenizer.rqkmeans import OPQ, RQKMeans
 from tokenizer.rqvae import RQVAE, RQKMeansPlus
 from tokenizer.settings import RQVAESettings
-from tokenizer.train import fit_rqvae
 
 WIDTH = 384
 SIZES = (256, 256, 256)

@@ -12,16 +12,16 @@ from sidrec.artifacts import load_semantic_ids, read_json
 from sidrec.catalog import Catalog
 from sidrec.errors import ArtifactError, ConfigError
 from sidrec.metrics import popularity_slices
-from tokenizer.figure import draw_health
 from tokenizer.foreign import SUFFIXES, in_order_of, read_codes
-from tokenizer.health import health
+from tokenizer.health.figure import draw_health
+from tokenizer.health.measures import health
+from tokenizer.health.verdicts import CAVEAT, Verdict, judge
 from tokenizer.semantic_ids import SemanticIDs
-from tokenizer.verdicts import CAVEAT, Verdict, judge
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """Semantic IDs, and what `tokenizer.health.health` says of them."""
+    """Semantic IDs, and what `tokenizer.health.measures.health` says of them."""
 
     table: SemanticIDs
     report: dict[str, Any]

@@ -83,7 +83,7 @@ def print_comparison(found: Comparison) -> None:
 
 def print_health(found: Assessment) -> None:
     """Print the verdicts in 100 columns, then what to do about those that are not good."""
-    from tokenizer.verdicts import CAVEAT
+    from tokenizer.health.verdicts import CAVEAT
 
     verdicts = found.verdicts()
     rows = []

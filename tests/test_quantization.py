@@ -15,7 +15,7 @@ from conftest import Ended
 
 import sidrec
 from sidrec.config import load_config
-from tokenizer.collisions import add_level, mean_codebooks
+from tokenizer.collisions.unique import add_level, mean_codebooks
 from tokenizer.foreign import read_codes
 from tokenizer.semantic_ids import SemanticIDs
 

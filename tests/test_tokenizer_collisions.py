@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.collisions import CodeSpaceError, collision_groups, collision_rate, make_unique
+from tokenizer.collisions.unique import CodeSpaceError, collision_groups, collision_rate, make_unique
 
 
 def square_error(codes: np.ndarray, latents: np.ndarray, books: list[np.ndarray]) -> float:
@@ -179,8 +179,8 @@ def test_the_one_item_that_must_leave_is_the_cheapest_choice_of_all(seed):
 def test_equal_items_fill_prefixes_from_near_to_far(monkeypatch, beam_width, candidates):
     """With three prefix levels and a narrow beam the search must grow until it has seen all."""
     for module in ("prefix_search", "resolver"):
-        monkeypatch.setattr(f"tokenizer.{module}.BEAM_WIDTH", beam_width)
-        monkeypatch.setattr(f"tokenizer.{module}.CANDIDATES", candidates)
+        monkeypatch.setattr(f"tokenizer.collisions.{module}.BEAM_WIDTH", beam_width)
+        monkeypatch.setattr(f"tokenizer.collisions.{module}.CANDIDATES", candidates)
     rng = np.random.default_rng(0)
     books = [rng.normal(size=(3, 2)) for _ in range(3)] + [np.zeros((2, 2))]
     latents = np.tile(rng.normal(size=(1, 2)), (54, 1))

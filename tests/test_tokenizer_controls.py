@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenizer.collisions import collision_rate
+from tokenizer.collisions.unique import collision_rate
 from tokenizer.controls import random_codes, shuffled_codes
 
 

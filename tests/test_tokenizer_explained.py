@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import arrays
-from tokenizer.explained import explained
+from tokenizer.health.explained import explained
 from tokenizer.kmeans import fit_rqkmeans
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokenizer.figure import bars_of, draw_health, error_left, use_of_codes
-from tokenizer.health import health
+from tokenizer.health.figure import bars_of, draw_health, error_left, use_of_codes
+from tokenizer.health.measures import health
 
 CODES = np.array([[0, 0], [0, 0], [0, 1], [1, 2], [0, 0]])
 VECTORS = np.array([[0.0, 1], [0, 2], [1, 0], [5, 5], [0, 0]])
@@ -20,7 +20,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def titles(report: dict, codes: np.ndarray) -> list[str]:
-    from tokenizer.figure import _drawn
+    from tokenizer.health.figure import _drawn
 
     return [axes.get_title() for axes in _drawn(report, codes, "").axes]
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tokenizer.health import health
+from tokenizer.health.measures import health
 
 CODES = np.array([[0, 0], [0, 1], [1, 2], [0, 0]])
 

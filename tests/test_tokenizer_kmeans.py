@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from tokenizer.collisions import collision_rate, make_unique
+from tokenizer.collisions.unique import collision_rate, make_unique
 from tokenizer.kmeans import KMeansFit, balanced_assignment, fit_opq, fit_rqkmeans
 from tokenizer.vector_quantizer import VectorQuantizer
 

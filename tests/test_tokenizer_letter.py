@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tokenizer.alignment import Alignment, alignment_loss, cluster_codes, diversity_loss
 from tokenizer.letter import Letter
+from tokenizer.neural.alignment import Alignment, alignment_loss, cluster_codes, diversity_loss
 from tokenizer.rqvae import RQVAE
 from tokenizer.settings import RQVAESettings
 

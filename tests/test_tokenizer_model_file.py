@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tokenizer.autoencoder import Autoencoder
 from tokenizer.foreign import quantizer_of
 from tokenizer.kmeans import fit_opq, fit_rqkmeans
 from tokenizer.model_file import open_model
+from tokenizer.neural.autoencoder import Autoencoder
 from tokenizer.settings import RQVAESettings
 
 VECTORS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from tokenizer.autoencoder import Autoencoder
-from tokenizer.ema import MovingAverages
-from tokenizer.networks import MLP
-from tokenizer.quantize import ResidualQuantizer, rotated, straight_through
+from tokenizer.neural.autoencoder import Autoencoder
+from tokenizer.neural.ema import MovingAverages
+from tokenizer.neural.networks import MLP
+from tokenizer.neural.quantize import ResidualQuantizer, rotated, straight_through
+from tokenizer.neural.standardization import Standardization
+from tokenizer.neural.train import RECONSTRUCTION, fit_rqvae
 from tokenizer.settings import RQVAESettings
-from tokenizer.standardization import Standardization
-from tokenizer.train import RECONSTRUCTION, fit_rqvae
 
 SMALL = RQVAESettings(codebook_sizes=(6, 5), latent_dim=3, hidden_dims=(16,), epochs=12, batch_size=32)
 

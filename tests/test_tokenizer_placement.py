@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.collisions import CodeSpaceError, add_level, collision_rate
-from tokenizer.placement import next_numbers, place_new
+from tokenizer.collisions.placement import next_numbers, place_new
+from tokenizer.collisions.unique import CodeSpaceError, add_level, collision_rate
 
 
 def column(*values: float) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.prefix_search import CANDIDATES, Prefix, PrefixTables, nearest_prefixes
+from tokenizer.collisions.prefix_search import CANDIDATES, Prefix, PrefixTables, nearest_prefixes
 
 
 def books_of(sizes: tuple[int, ...], seed: int = 0, width: int = 3) -> list[np.ndarray]:
@@ -45,7 +45,7 @@ def test_many_latents_find_what_listing_all_prefixes_finds(sizes, wanted, seed):
 def test_blocks_of_latents_do_not_change_what_is_found(monkeypatch):
     books, latents = books_of((5, 4)), np.random.default_rng(1).normal(size=(30, 3))
     whole = PrefixTables(books).nearest(latents, width=9, wanted=6)
-    monkeypatch.setattr("tokenizer.prefix_search.TABLE_ENTRIES", 60)
+    monkeypatch.setattr("tokenizer.collisions.prefix_search.TABLE_ENTRIES", 60)
     parts = PrefixTables(books).nearest(latents, width=9, wanted=6)
     np.testing.assert_allclose(parts[0], whole[0], atol=1e-12)
     assert np.array_equal(parts[1], whole[1])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokenizer.quantize import ResidualQuantizer, nearest_codes
+from tokenizer.neural.quantize import ResidualQuantizer, nearest_codes
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -85,7 +85,7 @@ def test_initialization_finds_the_clusters():
 
 
 def test_initialization_of_a_large_catalogue_looks_at_a_sample(monkeypatch):
-    monkeypatch.setattr("tokenizer.quantize.KMEANS_ROWS_PER_CODE", 4)
+    monkeypatch.setattr("tokenizer.neural.quantize.KMEANS_ROWS_PER_CODE", 4)
     quantizer = ResidualQuantizer([2], 2, generator=generator())
     quantizer.initialize(torch.randn(500, 2, generator=generator()), seed=0)
     assert len(quantizer.codebooks[0].unique(dim=0)) == 2

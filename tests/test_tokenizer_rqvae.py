@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tokenizer.autoencoder import Autoencoder
+from tokenizer.neural.autoencoder import Autoencoder
+from tokenizer.neural.train import fit_rqvae
 from tokenizer.settings import RQVAESettings
-from tokenizer.train import fit_rqvae
 
 SMALL = RQVAESettings(
     codebook_sizes=(6, 5, 4),
@@ -63,7 +63,7 @@ def test_codes_are_the_nearest_code_vectors_of_the_latents_by_brute_force(fitted
 def test_batches_do_not_change_codes(fitted, monkeypatch):
     vectors = clustered()
     codes = fitted.model.encode(vectors)
-    monkeypatch.setattr("tokenizer.autoencoder.BATCH_ROWS", 40)
+    monkeypatch.setattr("tokenizer.neural.autoencoder.BATCH_ROWS", 40)
     assert (fitted.model.encode(vectors) == codes).all()
     assert fitted.model.decode(codes).shape == vectors.shape
 

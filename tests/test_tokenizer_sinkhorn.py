@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tokenizer.collisions import collision_rate
-from tokenizer.sinkhorn import part_by_sinkhorn, sinkhorn_assignment
+from tokenizer.collisions.sinkhorn import part_by_sinkhorn, sinkhorn_assignment
+from tokenizer.collisions.unique import collision_rate
 
 
 def test_an_assignment_is_even_over_items_and_near_even_over_codes() -> None:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import arrays
-from tokenizer.neighbours import nearest, neighbour_agreement
-from tokenizer.structure import collisions, numbers_items, prefix_numbers, purity, tree, unique_depth
+from tokenizer.health.neighbours import nearest, neighbour_agreement
+from tokenizer.health.structure import collisions, numbers_items, prefix_numbers, purity, tree, unique_depth
 
 # Items 0 and 3 share an ID; item 1 shares their first code; item 2 stands alone.
 CODES = np.array([[0, 0], [0, 1], [1, 2], [0, 0]])

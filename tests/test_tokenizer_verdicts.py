@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tokenizer.health import health
-from tokenizer.verdicts import Verdict, above_chance, judge
+from tokenizer.health.measures import health
+from tokenizer.health.verdicts import Verdict, above_chance, judge
 
 CLUSTER = np.repeat(np.arange(30), 20)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenizer.collisions import mean_codebooks
+from tokenizer.collisions.unique import mean_codebooks
 from tokenizer.semantic_ids import SemanticIDs
 from tokenizer.vector_quantizer import VectorQuantizer
 

@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 
 from tokenizer.arrays import checked_vectors
-from tokenizer.prefix_search import squared_distances
+from tokenizer.collisions.prefix_search import squared_distances
 from tokenizer.vector_quantizer import VectorQuantizer
 
 ROWS_PER_CODE = 256

@@ -35,8 +35,8 @@ class Letter(RQVAE):
         on_epoch: OnEpoch | None = None,
     ) -> Self:
         """Train on (N, D) finite vectors and the (N, C) collaborative vectors of the same items."""
-        from tokenizer.alignment import Alignment
-        from tokenizer.train import fit_rqvae
+        from tokenizer.neural.alignment import Alignment
+        from tokenizer.neural.train import fit_rqvae
 
         alignment = Alignment(collaborative, self.alignment_weight, self.diversity_weight, self.clusters)
         fitted = fit_rqvae(vectors, self.settings, alignment=alignment, device=device, on_epoch=on_epoch)

@@ -21,7 +21,7 @@ def open_model(path: str | Path) -> Model:
     kinds = read_metadata(path, "a tokenizer")
     model: Model
     if "rqvae" in kinds:
-        from tokenizer.autoencoder import Autoencoder  # torch: only where a file has networks
+        from tokenizer.neural.autoencoder import Autoencoder  # torch: only where a file has networks
 
         model = Autoencoder.load(path)
     elif "vector_quantizer" in kinds:

@@ -15,7 +15,7 @@ from tokenizer.estimator import Estimator
 from tokenizer.settings import RQVAESettings
 
 if TYPE_CHECKING:
-    from tokenizer.train import FitResult
+    from tokenizer.neural.train import FitResult
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 
@@ -38,7 +38,7 @@ class RQVAE(Estimator):
 
     def fit(self, vectors: np.ndarray, *, device: str = "cpu", on_epoch: OnEpoch | None = None) -> Self:
         """Train on (N, D) finite vectors; see `train.fit_rqvae`."""
-        from tokenizer.train import fit_rqvae
+        from tokenizer.neural.train import fit_rqvae
 
         return self._take(fit_rqvae(vectors, self.settings, device=device, on_epoch=on_epoch), vectors)
 
@@ -70,7 +70,7 @@ class RQKMeansPlus(RQVAE):
         """Cluster, then train, on (N, D) finite vectors."""
         from tokenizer.arrays import checked_vectors
         from tokenizer.kmeans import fit_rqkmeans
-        from tokenizer.train import fit_rqvae
+        from tokenizer.neural.train import fit_rqvae
 
         vectors = checked_vectors(vectors)
         settings = replace(self.settings, residual=True, latent_dim=vectors.shape[1], standardization="scale")

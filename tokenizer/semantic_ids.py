@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenizer.collisions import collision_rate
+from tokenizer.collisions.unique import collision_rate
 
 _SID_TOKEN = re.compile(r"<([a-z]+)_(0|[1-9][0-9]*)>")
 _LARGEST_SIZE = 2**31 - 1

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tokenizer.arrays import checked_vectors, read_tensors
-from tokenizer.prefix_search import squared_distances
+from tokenizer.collisions.prefix_search import squared_distances
 
 FORMAT_VERSION = 1
 BATCH_ROWS = 4096

@@ -33,7 +33,7 @@ from sidrec.baselines.sequential import (
 from sidrec.baselines.validation import evaluate
 from sidrec.catalog import EvaluationRows, Split
 from sidrec.errors import CatalogError, ConfigError
-from tokenizer.quiet_training import make_trainer, quiet_training
+from tokenizer.neural.quiet_training import make_trainer, quiet_training
 
 BETAS = (0.9, 0.98)
 WARMUP_STEPS = 100

@@ -26,9 +26,9 @@ from sidrec.embedding import embed_more
 from sidrec.errors import ArtifactError, ConfigError
 from sidrec.generations import FIRST, Generation, directory_of, open_generation
 from sidrec.stages.quantization import CONTROLS, seed_of_tokenizer
-from tokenizer.collisions import CodeSpaceError
+from tokenizer.collisions.placement import Placement, next_numbers, place_new
+from tokenizer.collisions.unique import CodeSpaceError
 from tokenizer.model_file import open_model
-from tokenizer.placement import Placement, next_numbers, place_new
 from tokenizer.semantic_ids import SemanticIDs
 
 

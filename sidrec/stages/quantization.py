@@ -179,8 +179,8 @@ def _reconstruction(vectors: np.ndarray, decode: Callable[[slice], np.ndarray]) 
 
 def _resolved(made: Quantization, how: str) -> Quantization:
     """Resolve collisions, or leave them."""
-    from tokenizer.collisions import add_level, collision_rate, extra_error, make_unique
-    from tokenizer.sinkhorn import part_by_sinkhorn
+    from tokenizer.collisions.sinkhorn import part_by_sinkhorn
+    from tokenizer.collisions.unique import add_level, collision_rate, extra_error, make_unique
 
     assert made.latents is not None
     assert made.books is not None

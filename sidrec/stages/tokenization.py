@@ -20,7 +20,7 @@ from sidrec.progress import progress
 from sidrec.stages.collaborative import collaborative_input, collaborative_stages
 from sidrec.stages.given_codes import read_import, read_source
 from sidrec.stages.quantization import CONTROLS, quantize, seed_of_tokenizer
-from tokenizer.figure import draw_health
+from tokenizer.health.figure import draw_health
 from tokenizer.semantic_ids import SemanticIDs
 
 logger = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from tokenizer.arrays import checked_vectors, read_tensors
-from tokenizer.networks import MLP
-from tokenizer.quantize import Quantized, ResidualQuantizer
+from tokenizer.neural.networks import MLP
+from tokenizer.neural.quantize import Quantized, ResidualQuantizer
+from tokenizer.neural.standardization import Standardization
 from tokenizer.settings import RQVAESettings
-from tokenizer.standardization import Standardization
 
 FORMAT_VERSION = 2
 BATCH_ROWS = 4096

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tokenizer.arrays import blocks
-from tokenizer.prefix_search import (
+from tokenizer.collisions.prefix_search import (
     BEAM_WIDTH,
     CANDIDATES,
     Prefix,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokenizer.collisions import CodeSpaceError
-from tokenizer.resolver import Resolver, checked_codes, checked_table, rows_by_value
+from tokenizer.collisions.resolver import Resolver, checked_codes, checked_table, rows_by_value
+from tokenizer.collisions.unique import CodeSpaceError
 
 
 @dataclass(frozen=True)

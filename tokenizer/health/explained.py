@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tokenizer.arrays import blocks
-from tokenizer.collisions import mean_codebooks
+from tokenizer.collisions.unique import mean_codebooks
 
 
 def explained(

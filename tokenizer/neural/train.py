@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from tokenizer.alignment import Aligner, Alignment
-from tokenizer.autoencoder import Autoencoder
-from tokenizer.ema import MovingAverages
-from tokenizer.quiet_training import make_trainer, quiet_training
+from tokenizer.neural.alignment import Aligner, Alignment
+from tokenizer.neural.autoencoder import Autoencoder
+from tokenizer.neural.ema import MovingAverages
+from tokenizer.neural.quiet_training import make_trainer, quiet_training
 from tokenizer.settings import RQVAESettings
 
 EVALUATE_EVERY = 5

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tokenizer.collisions import collision_groups
-from tokenizer.prefix_search import squared_distances
+from tokenizer.collisions.prefix_search import squared_distances
+from tokenizer.collisions.unique import collision_groups
 
 EPSILON = 0.003
 ITERATIONS = 50

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokenizer.quantize import ResidualQuantizer
+from tokenizer.neural.quantize import ResidualQuantizer
 
 SMOOTHING = 1e-5
 """Added to every count, so that a code without any residual is not divided by 0."""

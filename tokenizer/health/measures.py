@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tokenizer.collisions import collision_rate
-from tokenizer.explained import explained
-from tokenizer.neighbours import neighbour_agreement
+from tokenizer.collisions.unique import collision_rate
+from tokenizer.health.explained import explained
+from tokenizer.health.neighbours import neighbour_agreement
+from tokenizer.health.structure import collisions, numbers_items, purity, sharing, tree, unique_depth
 from tokenizer.semantic_ids import level_name
-from tokenizer.structure import collisions, numbers_items, purity, sharing, tree, unique_depth
 
 
 def health(

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tokenizer.arrays import checked_vectors
-from tokenizer.autoencoder import Autoencoder
-from tokenizer.networks import MLP
-from tokenizer.quantize import Quantized
+from tokenizer.neural.autoencoder import Autoencoder
+from tokenizer.neural.networks import MLP
+from tokenizer.neural.quantize import Quantized
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokenizer.arrays import blocks
-from tokenizer.resolver import Resolver, checked_table, rows_by_value
+from tokenizer.collisions.resolver import Resolver, checked_table, rows_by_value
 
 
 class CodeSpaceError(ValueError):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tokenizer.health.verdicts import EVEN, LARGEST, USED
 from tokenizer.semantic_ids import level_name
-from tokenizer.verdicts import EVEN, LARGEST, USED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tokenizer.arrays import blocks
-from tokenizer.structure import prefix_numbers
+from tokenizer.health.structure import prefix_numbers
 
 NEIGHBOURS = 10
 SAMPLE = 2000
