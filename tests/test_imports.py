@@ -3,10 +3,10 @@
 import ast
 import importlib.metadata
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +132,12 @@ def python(*arguments: str, cwd: Path = REPO, **environment: str) -> subprocess.
     )
 
 
+def children_seconds() -> float:
+    """CPU seconds of all processes that this one has started and seen end."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_every_module_has_a_floor():
     assert [name for name in ours("sidrec") if name != "sidrec" and floor(name) is None] == []
 
@@ -255,11 +261,12 @@ print("heavy:", [name for name in {HEAVY} if name in sys.modules])
 
 
 def test_help_answers_in_half_a_second():
+    """In CPU seconds: the tests beside it take turns on the same cores."""
     best = float("inf")
     for _ in range(3):
-        started = time.monotonic()
+        before = children_seconds()
         assert python("-m", "sidrec", "--help").returncode == 0
-        best = min(best, time.monotonic() - started)
+        best = min(best, children_seconds() - before)
     assert best < 0.5
 
 
