@@ -1,5 +1,7 @@
 """A user's own reward: found, tried before anything is trained, and checked at every step."""
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ GROUPS = Rollouts(torch.tensor([[0, 3], [1, 3]]), torch.tensor([3, 3]))
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, forgotten by `sys.path` afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    monkeypatch.setattr("sys.path", list(sys.path))
     return tmp_path
 
 
@@ -104,8 +106,6 @@ def test_gradients_of_a_reward_are_not_kept() -> None:
 def test_the_hash_of_a_reward_is_that_of_the_file_it_is_named_by_and_the_one_it_comes_from(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import importlib
-    import sys
 
     (here / "mine_first.py").write_text("from mine_second import f\n")
     (here / "mine_second.py").write_text("def f(rollouts):\n    return rollouts.items\n")
