@@ -340,9 +340,9 @@ def _stage(module: str, function: str, settings: list[str] | None, *, table: boo
         raise  # typer ends it with status 130
     leave()
     if table:
-        from sidrec.stages.pipeline import results
+        from sidrec.stages.pipeline import notes, results
 
-        print_results(results(config.output))
+        print_results(results(config.output), notes(config.output))
 
 
 def _show_rows(path: Path, settings: list[str], num_rows: int) -> None:

@@ -21,8 +21,8 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     print("\n".join(table_lines(header, rows)))
 
 
-def print_results(found: Sequence[ResultRow]) -> None:
-    """Print the result table of a run; nothing where there is none."""
+def print_results(found: Sequence[ResultRow], notes: Sequence[str] = ()) -> None:
+    """Print the result table of a run and what must be said beside it; nothing where there is none."""
     if not found:
         return
     rows = [
@@ -38,6 +38,8 @@ def print_results(found: Sequence[ResultRow]) -> None:
     ]
     k = found[0].k
     print_table(["model", f"HR@{k}", f"NDCG@{k}", "invalid", "duplicate", f"coverage@{k}"], rows)
+    for note in notes:
+        print(textwrap.fill(note, 100, subsequent_indent="  "))
 
 
 def print_states(states: Sequence[StageState]) -> None:

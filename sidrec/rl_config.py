@@ -21,6 +21,7 @@ ROLLOUTS_OF_OURS = {
     "multi_objective_aggregation",
     "num_generations",
     "num_generations_eval",
+    "per_device_eval_batch_size",
     "per_device_train_batch_size",
     "repetition_penalty",
     "reward_weights",
@@ -45,7 +46,9 @@ class RLConfig(Section):
     )
     beta: float = Field(0.04, ge=0, description="Weight of the KL term to the SFT model.")
     rewards: dict[str, float] = Field(
-        default_factory=lambda: {"rule": 1.0, "ranking": 1.0}, description="Reward name -> weight."
+        default_factory=lambda: {"rule": 1.0, "ranking": 1.0},
+        description="Reward name -> weight: rule, ranking, ndcg, prefix, semantic, collaborative, or your "
+        "own function as module:function. One of weight 0 is computed and logged only.",
     )
     keep: Literal["better", "rl"] = Field(
         "better",

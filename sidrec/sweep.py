@@ -38,7 +38,7 @@ PLANS: dict[str, Callable[[Config], list[Stage]]] = {
     "tokenize": lambda config: tokenization.stages_of(config, read_catalog(config.catalog)),
     "baselines": lambda config: baselines.stages_of(config, load_run(config)),
     "sft": lambda config: [sft.stage_of(config, load_run(config))],
-    "rl": lambda config: [rl.stage_of(config, load_run(config))],
+    "rl": lambda config: rl.stages_of(config, load_run(config)),
     "evaluate": lambda _: [],
 }
 """Command -> what it would make that other cells could share, in the order of the waves."""

@@ -30,8 +30,8 @@ class EvaluationRows:
     def __len__(self) -> int:
         return len(self.user_ids)
 
-    def sample(self, n: int, seed: int) -> EvaluationRows:
-        """Return `n` rows drawn without replacement, in their order here; all of them when there are no more.
+    def draw(self, n: int, seed: int) -> np.ndarray:
+        """Return the numbers of `n` rows drawn without replacement, ascending; of all when there are no more.
 
         Raises:
             ConfigError: If `n` is below 1.
@@ -39,8 +39,18 @@ class EvaluationRows:
         if n < 1:
             raise ConfigError(f"A sample of {n} users cannot be evaluated on. Ask for 1 or more.")
         if n >= len(self):
+            return np.arange(len(self))
+        return np.sort(np.random.default_rng(seed).choice(len(self), size=n, replace=False))
+
+    def sample(self, n: int, seed: int) -> EvaluationRows:
+        """Return the rows that `draw` draws.
+
+        Raises:
+            ConfigError: If `n` is below 1.
+        """
+        rows = self.draw(n, seed)
+        if len(rows) == len(self):
             return self
-        rows = np.sort(np.random.default_rng(seed).choice(len(self), size=n, replace=False))
         return EvaluationRows(
             user_ids=[self.user_ids[row] for row in rows],
             histories=[self.histories[row] for row in rows],

@@ -6,21 +6,31 @@ to the trainer.
 """
 
 from sidrec.rewards.advantages import group_advantages
-from sidrec.rewards.combine import REWARDS, RewardParts, check_rewards, combine_rewards
-from sidrec.rewards.functions import ranking_reward, rule_reward
-from sidrec.rewards.groups import dead_groups, group_hit_at_1, group_ndcg
+from sidrec.rewards.combine import REWARDS, Reward, RewardParts, check_rewards, combine_rewards
+from sidrec.rewards.functions import ndcg_reward, ranking_reward, rule_reward
+from sidrec.rewards.groups import dead_groups, group_hit_at_1, group_ndcg, ranked_mean
+from sidrec.rewards.own import OwnReward, load_reward
 from sidrec.rewards.rollouts import Rollouts
+from sidrec.rewards.tables import collaborative_reward, prefix_reward, semantic_reward
 
 __all__ = [
     "REWARDS",
+    "OwnReward",
+    "Reward",
     "RewardParts",
     "Rollouts",
     "check_rewards",
+    "collaborative_reward",
     "combine_rewards",
     "dead_groups",
     "group_advantages",
     "group_hit_at_1",
     "group_ndcg",
+    "load_reward",
+    "ndcg_reward",
+    "prefix_reward",
+    "ranked_mean",
     "ranking_reward",
     "rule_reward",
+    "semantic_reward",
 ]

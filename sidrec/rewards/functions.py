@@ -1,4 +1,4 @@
-"""The rewards that come with sidrec."""
+"""Rewards that need nothing but the rollouts."""
 
 from __future__ import annotations
 
@@ -52,3 +52,23 @@ def ranking_reward(rollouts: Rollouts) -> Tensor:
     penalty = -discounts / discounts.sum()
     group_has_hit = hits.any(dim=1, keepdim=True)  # (B, 1)
     return torch.where(group_has_hit & ~hits, penalty, torch.zeros_like(penalty))
+
+
+def ndcg_reward(rollouts: Rollouts) -> Tensor:
+    """Give the target 1 / log2(rank + 1) of the place it stands at, and 0 to every other item.
+
+    Summed over a group of distinct items it is the group's NDCG. Alone, and with advantages divided by the
+    deviation of their group, it is `rule_reward`: what it adds is how much a hit counts beside other rewards,
+    or between groups where advantages are not divided (Dr. GRPO). It is not the `ndcg_rule_reward` of
+    MiniOneRec, which is `ranking_reward`.
+
+    Args:
+        rollouts: B groups of G rollouts, best beam first. Only `rollouts.hits`, (B, G) bool, is read.
+
+    Returns:
+        (B, G) float32 rewards, dimensionless, each in [0, 1].
+
+    Source: the gain of a hit in NDCG (Jarvelin and Kekalainen 2002) with one relevant item.
+    """
+    hits = rollouts.hits  # (B, G)
+    return hits * discount(hits.shape[1], hits.device)

@@ -30,6 +30,16 @@ def group_hit_at_1(rollouts: Rollouts) -> Tensor:
     return rollouts.hits[:, 0].float()
 
 
+def ranked_mean(rewards: Tensor) -> Tensor:
+    """Average the (B, G) rewards of each group with weights 1 / log2(rank + 1): (B,).
+
+    The plain mean over G distinct beams hardly moves when the same items change places. This one does: it
+    rises when what is rewarded goes up in the list.
+    """
+    weights = discount(rewards.shape[1], rewards.device)
+    return rewards @ (weights / weights.sum())
+
+
 def discount(num_places: int, device: torch.device) -> Tensor:
     """Return 1 / log2(rank + 1) of ranks 1, 2, ...: (num_places,) float32."""
     return 1 / torch.log2(torch.arange(num_places, device=device) + 2.0)

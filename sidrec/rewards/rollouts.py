@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ class Rollouts:
     Attributes:
         items: (B, G) int64 item indices, best beam first.
         targets: (B,) int64 item index that each prompt's user had next.
+        histories: B lists of item indices, oldest first; one is empty where the prompt tells of no history,
+            as in title -> SID. None where nobody asks for them.
 
     Raises:
         ValueError: If the shapes do not fit, there is no rollout, or an entry is no item index.
@@ -22,6 +25,7 @@ class Rollouts:
 
     items: Tensor
     targets: Tensor
+    histories: Sequence[Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is not B groups of items with a target each."""
@@ -29,6 +33,10 @@ class Rollouts:
             raise ValueError(
                 "Rollouts need (B, G) items and (B,) targets, "
                 f"got shapes {tuple(self.items.shape)} and {tuple(self.targets.shape)}."
+            )
+        if self.histories is not None and len(self.histories) != len(self.targets):
+            raise ValueError(
+                f"Rollouts need a history for each of {len(self.targets)} groups, got {len(self.histories)}."
             )
         for name, indices in (("items", self.items), ("targets", self.targets)):
             if indices.dtype != torch.int64:

@@ -18,6 +18,7 @@ from sidrec.stages.baselines import run_baselines
 from sidrec.stages.evaluation import MODELS, evaluate
 from sidrec.stages.model_making import check_model_settings
 from sidrec.stages.rl import check_rl, rl
+from sidrec.stages.rl_rewards import reward_stages
 from sidrec.stages.run import load_run
 from sidrec.stages.sft import sft
 from sidrec.stages.sft_tasks import check_sft
@@ -78,7 +79,11 @@ def _control(config: Config, name: str, catalog: Catalog) -> None:
     control = config.model_copy(update=changes)
     tokenization.stage_of(control, catalog).adopt([config.output / "tokenize"], control.to_yaml())
     tokenize(control, catalog=catalog)
-    sft_stage.stage_of(control, load_run(control)).adopt([config.output / "sft"], control.to_yaml())
+    loaded = load_run(control)
+    sft_stage.stage_of(control, loaded).adopt([config.output / "sft"], control.to_yaml())
+    for trained in reward_stages(control, loaded.catalog, loaded.split):
+        place = trained.directory.relative_to(control.output)
+        trained.adopt([config.output / place], control.to_yaml())
     _models(control)
 
 
@@ -89,6 +94,15 @@ def results(output: Path) -> list[ResultRow]:
     ]
     k = min((_depth(metrics) for _, metrics in found), default=0)
     return [_row(label, metrics, k) for label, metrics in found]
+
+
+def notes(output: Path) -> list[str]:
+    """Return what must be said beside the result table of a run: that rewards of its RL were hacked."""
+    from sidrec.rewards.watch import describe_hacking
+
+    metrics = output / "rl" / "metrics.json"
+    hacking = read_json(metrics).get("hacking") if metrics.is_file() else None  # runs of before have none
+    return [f"rl: {describe_hacking(hacking)}"] if hacking and hacking["found"] else []
 
 
 def result_directories(output: Path) -> Iterator[tuple[str, Path]]:

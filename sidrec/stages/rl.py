@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from sidrec.catalog import Catalog, Split
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.generations import FIRST
+from sidrec.processes import num_processes
 from sidrec.stages.rl_decision import decide
 from sidrec.stages.rl_prompts import rl_prompts
+from sidrec.stages.rl_rewards import check_reward_settings, make_reward, reward_inputs, reward_stages
 from sidrec.stages.rl_samples import write_rollouts
 from sidrec.stages.run import Run, check_semantic_ids, load_run, weights_hash
 
@@ -65,20 +66,23 @@ def stage_of(config: Config, run: Run) -> Stage:
         "rl": config.rl.model_dump(mode="json"),
         "evaluation": config.evaluation.model_dump(include={"num_beams", "bootstrap_samples"}),
     }
-    inputs = run.inputs() | {"weights": weights_hash(source)}
+    inputs = run.inputs() | {"weights": weights_hash(source)} | reward_inputs(config, run)
     return Stage(config.output / "rl", "rl", settings, inputs, config.seed)
+
+
+def stages_of(config: Config, run: Run) -> list[Stage]:
+    """Return all that this stage makes, and what it trains for that, in the order in which it is made."""
+    return [*reward_stages(config, run.catalog, run.split), stage_of(config, run)]
 
 
 def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
     """Raise what `rl` would raise about its settings, before anything is trained.
 
     Raises:
-        ConfigError: If a reward is unknown, G exceeds the catalogue, a step wants more prompts than exist,
-            or the trainer's options cannot be used.
+        ConfigError: If a reward cannot be used, G exceeds the catalogue, a step wants more prompts than exist
+            or cannot be divided, or the trainer's options cannot be used.
     """
-    from sidrec.rewards import check_rewards
-
-    check_rewards(config.rl.rewards)
+    check_reward_settings(config, catalog)
     grpo_arguments(config, len(config.tokenizer.codebook_sizes), config.output / "rl")
     if config.rl.num_generations > catalog.num_items:
         raise ConfigError(
@@ -94,29 +98,34 @@ def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
 
 
 def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, Any]:
-    from sidrec.rewards import combine_rewards
+    from sidrec.metrics import metrics_at_k
+    from sidrec.rewards.watch import find_hacking, mean_shares
     from sidrec.sid_model import SIDModel
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.drawing import Drawing
+    from sidrec.trainers.reward_watch import RewardWatch
     from sidrec.trainers.rl import ReReTrainer
 
     sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.scorer.require_linear_logits()
     sid_model.scorer.require_shared_prompts()
+    reward = make_reward(config, run, sid_model.model.device)
     directory = stage.begin()  # only now: what can be wrong until here leaves nothing behind
     shuffle_seed = config.seed if config.rl.shuffle_targets else None
     prompts = rl_prompts(run, sid_model.prompts, shuffle_seed=shuffle_seed)
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
     before = judged.ranks()
+    sample = run.split.valid.draw(config.rl.validation_users, config.seed)
+    start = float(metrics_at_k(before[sample], ks=(10,))["ndcg@10"].mean())
     trainer = ReReTrainer(
         sid_model,
         prompts,
         grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / CHECKPOINTS),
         drawing=Drawing(sid_model, config.rl.num_generations),
-        reward=partial(combine_rewards, weights=config.rl.rewards),
+        reward=reward,
         validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
-        callbacks=[TrainingReport("rl")],
+        callbacks=[TrainingReport("rl"), RewardWatch(config.rl.rewards, start)],
     )
     logger.info(
         "rl: %s prompts, %d per step, %d rollouts each", f"{len(prompts):,}", config.rl.prompts_per_step,
@@ -136,9 +145,34 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
         "prompts": len(prompts),
         "steps": trainer.state.global_step,
         "best_step": trainer.state.best_global_step,
+        "reward_shares": mean_shares(trainer.state.log_history),
+        "hacking": find_hacking(trainer.state.log_history, config.rl.rewards),
         "history": [entry for entry in trainer.state.log_history if "train_runtime" not in entry],
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def prompts_of_a_pass(config: Config) -> int:
+    """Return how many prompts a process draws groups for at once: those of a step, divided evenly.
+
+    Raises:
+        ConfigError: If they cannot be divided: a group is never torn.
+    """
+    section = config.rl
+    accumulated = section.trainer.get("gradient_accumulation_steps", 1)
+    if type(accumulated) is not int or accumulated < 1:
+        raise ConfigError(
+            f"rl.trainer.gradient_accumulation_steps: expected a whole number from 1, got {accumulated!r}."
+        )
+    passes = accumulated * num_processes()
+    if section.prompts_per_step % passes:
+        raise ConfigError(
+            f"rl.prompts_per_step: {section.prompts_per_step} prompts, each with its whole group of "
+            f"{section.num_generations} rollouts, cannot be divided by {passes} (processes: "
+            f"{num_processes()}, rl.trainer.gradient_accumulation_steps: {accumulated}). Make it a multiple "
+            f"of {passes}."
+        )
+    return section.prompts_per_step // passes
 
 
 def grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
@@ -152,6 +186,7 @@ def grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
     from sidrec.stages.training import checkpoints, make_arguments
 
     section = config.rl
+    rollouts_of_pass = prompts_of_a_pass(config) * section.num_generations
     # Not in a checkpoint: rollouts to be used again, and what is summed for the log since its last line.
     iterations = section.trainer.get("num_iterations", 1)
     cycle = iterations if isinstance(iterations, int) and iterations > 0 else 1
@@ -159,8 +194,8 @@ def grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
     every = logged * max(1, round(section.steps / section.evaluations / logged))
     ours = {
         "max_steps": section.steps,
-        "per_device_train_batch_size": section.prompts_per_step * section.num_generations,
-        "per_device_eval_batch_size": section.prompts_per_step * section.num_generations,
+        "per_device_train_batch_size": rollouts_of_pass,
+        "per_device_eval_batch_size": rollouts_of_pass,
         "steps_per_generation": 1,
         "gradient_accumulation_steps": 1,
         "num_generations": section.num_generations,

@@ -25,7 +25,10 @@ class Drawing:
     num_generations: int
 
     def draw(self, rows: Sequence[dict[str, Any]]) -> Rollouts:
-        """Return the rollouts of rows that have `prompt_ids`, tokens, and `target`, a catalogue row."""
+        """Return the rollouts of rows that have `prompt_ids`, tokens, and `target`, a catalogue row.
+
+        `history` holds catalogue rows too; a row whose prompt tells of none may lack it.
+        """
         found = self.sid_model.search([row["prompt_ids"] for row in rows], num_beams=self.num_generations)
         targets = torch.tensor([row["target"] for row in rows], device=found.items.device)
-        return Rollouts(found.items, targets)
+        return Rollouts(found.items, targets, histories=[row.get("history") or [] for row in rows])

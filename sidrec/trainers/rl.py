@@ -27,6 +27,7 @@ from sidrec.rewards import (
     group_advantages,
     group_hit_at_1,
     group_ndcg,
+    ranked_mean,
 )
 from sidrec.scoring import SIDScorer
 from sidrec.shared_prefix import completion_scores
@@ -113,7 +114,7 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
         rewards = self.reward(rollouts)
         advantages = group_advantages(rewards.total)
         live = ~dead_groups(rewards.total)  # (B,)
-        self._log_groups(rollouts, rewards.parts, rewards.total, live)
+        self._log_groups(rollouts, rewards, live)
         kept = live.nonzero().squeeze(1).tolist()
         prompts = [groups[place]["prompt_ids"] for place in kept]
         prompt_ids, prompt_mask = (
@@ -143,11 +144,16 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
                 ).log_probs
         return output
 
-    def _log_groups(self, rollouts: Rollouts, parts: dict[str, Tensor], total: Tensor, live: Tensor) -> None:
+    def _log_groups(self, rollouts: Rollouts, rewards: RewardParts, live: Tensor) -> None:
         """Note what a person watches: rewards, the ranking inside groups, groups that carry no signal."""
-        values = {f"reward/{name}": part.mean() for name, part in parts.items()}
+        values: dict[str, Tensor | float] = {
+            f"reward/{name}": part.mean() for name, part in rewards.parts.items()
+        }
+        values |= {f"ranked_reward/{name}": ranked_mean(part).mean() for name, part in rewards.parts.items()}
+        values |= {f"reward_share/{name}": share for name, share in rewards.shares().items()}
         values |= {
-            "reward": total.mean(),
+            "reward": rewards.total.mean(),
+            "ranked_reward": ranked_mean(rewards.total).mean(),
             "group_hr@1": group_hit_at_1(rollouts).float().mean(),
             "group_ndcg": group_ndcg(rollouts).mean(),
             "dead_groups": 1 - live.float().mean(),
