@@ -9,6 +9,7 @@ from sidrec.rewards.advantages import group_advantages
 from sidrec.rewards.combine import REWARDS, RewardParts, check_rewards, combine_rewards
 from sidrec.rewards.functions import ranking_reward, rule_reward
 from sidrec.rewards.groups import dead_groups, group_hit_at_1, group_ndcg
+from sidrec.rewards.off_policy import importance_weights, weighted_advantages
 from sidrec.rewards.rollouts import Rollouts
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "group_advantages",
     "group_hit_at_1",
     "group_ndcg",
+    "importance_weights",
     "ranking_reward",
     "rule_reward",
+    "weighted_advantages",
 ]

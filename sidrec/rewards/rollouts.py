@@ -15,6 +15,9 @@ class Rollouts:
     Attributes:
         items: (B, G) int64 item indices, best beam first.
         targets: (B,) int64 item index that each prompt's user had next.
+        log_probs: (B, G) float32 log-probabilities of the rollouts' codes under the policy that drew them.
+        weights: (B, G) float32 importance weights, each row sums to 1; None: all count alike.
+        target_drawn: (B,) bool: whether the target was drawn, rather than put in by `rl.add_target`.
 
     Raises:
         ValueError: If the shapes do not fit, there is no rollout, or an entry is no item index.
@@ -22,6 +25,9 @@ class Rollouts:
 
     items: Tensor
     targets: Tensor
+    log_probs: Tensor | None = None
+    weights: Tensor | None = None
+    target_drawn: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is not B groups of items with a target each."""
@@ -30,6 +36,12 @@ class Rollouts:
                 "Rollouts need (B, G) items and (B,) targets, "
                 f"got shapes {tuple(self.items.shape)} and {tuple(self.targets.shape)}."
             )
+        for name, values in (("log_probs", self.log_probs), ("weights", self.weights)):
+            if values is not None and values.shape != self.items.shape:
+                raise ValueError(
+                    f"Rollouts need (B, G) {name} like their items, got shapes {tuple(values.shape)} and "
+                    f"{tuple(self.items.shape)}."
+                )
         for name, indices in (("items", self.items), ("targets", self.targets)):
             if indices.dtype != torch.int64:
                 raise ValueError(f"Rollouts need int64 {name}, got {indices.dtype}.")

@@ -7,7 +7,7 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.catalog import Catalog, Split
@@ -18,6 +18,11 @@ from sidrec.stages.rl_decision import decide
 from sidrec.stages.rl_prompts import rl_prompts
 from sidrec.stages.rl_samples import write_rollouts
 from sidrec.stages.run import Run, check_semantic_ids, load_run, weights_hash
+from sidrec.stages.sft_tasks import resolve_prompts
+
+if TYPE_CHECKING:
+    from sidrec.sid_model import SIDModel
+    from sidrec.trainers.drawing import Drawing
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +84,12 @@ def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
     from sidrec.rewards import check_rewards
 
     check_rewards(config.rl.rewards)
+    normalization = config.rl.logprobs or resolve_prompts(config).normalization
+    if config.rl.off_policy == "importance" and normalization != "catalog":
+        raise ConfigError(
+            "rl.off_policy=importance needs a policy that is a distribution over items, but "
+            f"log-probabilities are normalized over the {normalization}. Set rl.logprobs=catalog."
+        )
     grpo_arguments(config, len(config.tokenizer.codebook_sizes), config.output / "rl")
     if config.rl.num_generations > catalog.num_items:
         raise ConfigError(
@@ -98,7 +109,6 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     from sidrec.sid_model import SIDModel
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
-    from sidrec.trainers.drawing import Drawing
     from sidrec.trainers.rl import ReReTrainer
 
     sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
@@ -109,11 +119,12 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     prompts = rl_prompts(run, sid_model.prompts, shuffle_seed=shuffle_seed)
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
     before = judged.ranks()
+    policy = sid_model.normalized_over(config.rl.logprobs)
     trainer = ReReTrainer(
-        sid_model,
+        policy,
         prompts,
         grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / CHECKPOINTS),
-        drawing=Drawing(sid_model, config.rl.num_generations),
+        drawing=make_drawing(policy, config),
         reward=partial(combine_rewards, weights=config.rl.rewards),
         validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
         callbacks=[TrainingReport("rl")],
@@ -139,6 +150,22 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
         "history": [entry for entry in trainer.state.log_history if "train_runtime" not in entry],
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def make_drawing(policy: SIDModel, config: Config) -> Drawing:
+    """Return how the settings of `rl` have rollouts drawn."""
+    from sidrec.trainers.drawing import Drawing
+
+    section = config.rl
+    return Drawing(
+        policy,
+        section.num_generations,
+        sampling=section.sampling,
+        temperature=section.temperature,
+        add_target=section.add_target,
+        off_policy=section.off_policy,
+        seed=config.seed,
+    )
 
 
 def grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
