@@ -195,15 +195,16 @@ def test_weighted_rollouts_estimate_what_the_policy_would_earn(model, sampling, 
     row = rows()[4]
     values = torch.randn(40, generator=torch.Generator().manual_seed(1))
     prompt = constrained_beam_search(model.reader, model.trie, [row["prompt_ids"]], num_beams=40)
-    values[prompt.items[0, 0]] = 4  # the likeliest item
+    # Of what is drawn too often: the beams, or too rarely: the likeliest item.
+    values[prompt.items[0, : 8 if sampling == "mixed" else 1]] = 4
     truth = (prompt.scores.exp() * values[prompt.items]).sum().item()
     drawing = Drawing(model, 16, sampling=sampling, temperature=temperature, off_policy="importance")
     rollouts = drawing.draw([row | {"row": copy} for copy in range(400)], 0)
     earned = values[rollouts.items]
     weighted = (rollouts.weights * earned).sum(1)
-    assert weighted.mean().item() == pytest.approx(truth, abs=0.05)
+    assert weighted.mean().item() == pytest.approx(truth, abs=0.08)
     if sampling != "sample" or temperature != 1:
-        assert abs(earned.mean().item() - truth) > 0.1
+        assert abs(earned.mean().item() - truth) > 0.2
 
 
 @pytest.mark.parametrize("sampling", SAMPLING)

@@ -119,12 +119,11 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     prompts = rl_prompts(run, sid_model.prompts, shuffle_seed=shuffle_seed)
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
     before = judged.ranks()
-    policy = sid_model.normalized_over(config.rl.logprobs)
     trainer = ReReTrainer(
-        policy,
+        sid_model,
         prompts,
         grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / CHECKPOINTS),
-        drawing=make_drawing(policy, config),
+        drawing=make_drawing(sid_model, config),
         reward=partial(combine_rewards, weights=config.rl.rewards),
         validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
         callbacks=[TrainingReport("rl")],
@@ -152,13 +151,13 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     }
 
 
-def make_drawing(policy: SIDModel, config: Config) -> Drawing:
-    """Return how the settings of `rl` have rollouts drawn."""
+def make_drawing(sid_model: SIDModel, config: Config) -> Drawing:
+    """Return how the settings of `rl` have rollouts drawn, and the policy that draws them."""
     from sidrec.trainers.drawing import Drawing
 
     section = config.rl
     return Drawing(
-        policy,
+        sid_model.normalized_over(section.logprobs),
         section.num_generations,
         sampling=section.sampling,
         temperature=section.temperature,

@@ -69,7 +69,7 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)  # TrainingReport says it in a sentence
-        self._sid_model = sid_model
+        self._sid_model = drawing.sid_model  # the same weights, normalized as `rl.logprobs` says
         self._validate = validate
         self._group_size: int = args.num_generations or 0
         self._prompts = train_dataset
@@ -92,7 +92,7 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
             if sid_model.prompts.settings.last_token == "sum":
                 sum_items(reference, token_ids)
             self._reference = SIDScorer(
-                reference, token_ids, sid_model.scorer.trie, sid_model.scorer.normalization
+                reference, token_ids, sid_model.scorer.trie, self._sid_model.scorer.normalization
             )
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
