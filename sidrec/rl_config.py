@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from sidrec.sections import TRAINER_OF_OURS, Section, check_trainer
+from sidrec.sections import TRAINER_OF_OURS, Normalization, Section, check_trainer
+
+Sampling = Literal["beam", "sample", "dynamic", "sample_without_replacement", "mixed"]
+OffPolicy = Literal["ignore", "importance"]
 
 # Fields of GRPOConfig that `rl` has options of its own for, or that would change nothing: sidrec draws and
 # rewards the rollouts itself.
@@ -39,6 +42,29 @@ class RLConfig(Section):
     """ReRe: reinforcement learning on constrained beams."""
 
     num_generations: int = Field(16, ge=2, description="G rollouts per prompt (ReRe: 16).")
+    sampling: Sampling = Field(
+        "beam",
+        description="How rollouts are drawn: beam: the G best of a beam search; sample: G independent draws; "
+        "dynamic: 1.5 G draws, of which the target and the most distinct are kept; "
+        "sample_without_replacement: G distinct draws (stochastic beam search); mixed: G / 2 beams, the rest "
+        "independent draws.",
+    )
+    temperature: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="What draws divide log-probabilities by; not for beam."
+    )
+    add_target: bool = Field(
+        False, description="Where the target was not drawn, it takes the place of the least likely rollout."
+    )
+    off_policy: OffPolicy = Field(
+        "ignore",
+        description="importance: rollouts count by how likely the policy is to draw them, over how likely "
+        "they were to be drawn; ignore: all alike (ReRe).",
+    )
+    logprobs: Normalization | None = Field(
+        None,
+        description="What the log-probabilities of policy and reference are normalized over; absent: what "
+        "SFT was trained with (sft.loss).",
+    )
     prompts_per_step: int = Field(64, ge=1, description="Prompts of one optimizer step.")
     steps: int = Field(200, ge=1, description="Optimizer steps.")
     learning_rate: float = Field(
@@ -68,3 +94,29 @@ class RLConfig(Section):
     @classmethod
     def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
         return check_trainer(trainer, TRAINER_OF_OURS | ROLLOUTS_OF_OURS)
+
+    @model_validator(mode="after")
+    def _switches_of_drawing_change_something(self) -> RLConfig:
+        if self.sampling == "beam" and self.temperature != 1:
+            raise ValueError(
+                f"temperature={self.temperature} would change nothing: sampling=beam draws nothing at "
+                "random; leave it out, or choose sampling=sample or another"
+            )
+        if self.off_policy == "ignore":
+            return self
+        if self.sampling == "dynamic":
+            raise ValueError(
+                "off_policy=importance needs to know how likely each rollout was to be kept, which nothing "
+                "says for sampling=dynamic; choose sampling=sample_without_replacement, or off_policy=ignore"
+            )
+        if self.sampling == "sample" and self.temperature == 1:
+            raise ValueError(
+                "off_policy=importance would change nothing: with sampling=sample and temperature=1 the "
+                "rollouts are drawn from the policy itself; set off_policy=ignore"
+            )
+        if self.add_target and self.sampling != "beam":
+            raise ValueError(
+                f"off_policy=importance does not go with add_target=true and sampling={self.sampling}: a "
+                "target that is always there replaces rollouts that were drawn; turn one of them off"
+            )
+        return self

@@ -27,6 +27,8 @@ from tokenizer.semantic_ids import SemanticIDs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from sidrec.sections import Normalization
+
 
 @dataclass(frozen=True)
 class SIDModel:
@@ -176,6 +178,17 @@ class SIDModel:
         """
         with evaluating(self.model):
             return constrained_beam_search(self.reader, self.trie, prompts, num_beams=num_beams)
+
+    def normalized_over(self, normalization: Normalization | None) -> SIDModel:
+        """Return the same model with log-probabilities that are normalized otherwise; None: as they are.
+
+        What it is saved with, and how it ranks when it is loaded, stays what it was trained with.
+        """
+        if normalization is None or normalization == self.scorer.normalization:
+            return self
+        token_ids = [ids.tolist() for ids in self.scorer.token_ids]
+        scorer = SIDScorer(self.model, token_ids, self.scorer.trie, normalization)
+        return replace(self, scorer=scorer, reader=CausalLM(scorer, memory_budget=self.reader.memory_budget))
 
     def read_prefix(self) -> Prefix:
         """Read what every prompt for a next item begins with, once for all later calls of `rank`."""

@@ -242,6 +242,22 @@ class SIDTrie:
         """Return the item at each of `places` among those that end at `states`; any, beyond the last."""
         return self._items[(self._item_start[states] + places).clamp(max=len(self._items) - 1)].long()
 
+    def nests(self) -> bool:
+        """Return whether the codes of an item are the beginning of another's."""
+        for (first, last), ends in zip(self._bounds[:-1], self.ends, strict=False):
+            states = torch.arange(first, last if ends else first, device=self.device)
+            start, end = self.stretch(states)
+            sizes = self.leaf_sizes(states)
+            if bool(((sizes > 0) & (end > start + sizes)).any()):
+                return True
+        return False
+
+    def most_items_of_a_sid(self) -> int:
+        """Return how many items the SID has that most items share; 1 where none do."""
+        if self.num_leaves == self.num_items:
+            return 1
+        return int(self.leaf_sizes(torch.arange(len(self._item_start), device=self.device)).max())
+
     def items_of(self, codes: Sequence[int]) -> list[int]:
         """Return the items whose SID is `codes`, in catalogue order.
 

@@ -32,8 +32,8 @@ FLOORS = """
     shared_prefix prompts adapters
     models
     decoding
-    decoding.exact decoding.processor
-    decoding.beam_search
+    decoding.exact decoding.processor decoding.stochastic_beam
+    decoding.beam_search decoding.sampling
     decoding.causal_lm
     decoding.search decoding.prompts
     decoding.filters

@@ -38,7 +38,7 @@ SETTINGS = {
 }
 # NDCG@10 falls soon, so that early stopping ends the training.
 HASTY = {"sft": {"epochs": 8, "evaluations": 11, "patience": 1, "learning_rate": 0.05}}
-TIMES = ("seconds", "peak_memory_mb", "step_time")
+TIMES = ("seconds", "seconds/draw", "peak_memory_mb", "step_time")
 # What may be trained; more settings of `sft` each.
 TRAINED: dict[str, dict] = {"full": {}}
 # Where a training may be stopped: as it enters a function for the nth time; a checkpoint is four `torch.save`

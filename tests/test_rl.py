@@ -18,12 +18,11 @@ import sidrec
 from sidrec.config import Config, load_config
 from sidrec.rewards import Rollouts, combine_rewards, rule_reward
 from sidrec.sid_model import SIDModel
-from sidrec.stages.rl import grpo_arguments
+from sidrec.stages.rl import grpo_arguments, make_drawing
 from sidrec.stages.rl_decision import decide
 from sidrec.stages.run import load_run
 from sidrec.stages.training import Validation
 from sidrec.trainers.callbacks import TrainingReport
-from sidrec.trainers.drawing import Drawing
 from sidrec.trainers.rl import EpochSampler, ReReTrainer, _unused_reward
 
 HISTORIES = [[(n + step) % 24 for step in range(3)] for n in range(24)]
@@ -42,7 +41,11 @@ def rollouts_of(trainer: ReReTrainer, histories: list[list[int]], targets: list[
     builder = trainer._sid_model.prompts
     pairs = zip(histories, targets, strict=True)
     return trainer.drawing.draw(
-        [{"prompt_ids": builder.next_item(history), "target": target} for history, target in pairs]
+        [
+            {"prompt_ids": builder.next_item(history), "target": target, "row": row}
+            for row, (history, target) in enumerate(pairs)
+        ],
+        step=0,
     )
 
 
@@ -63,7 +66,7 @@ def make_trainer(
         sid_model,
         rows.map(lambda row: {"prompt_ids": sid_model.prompts.next_item(row["history"])}),
         grpo_arguments(config, 3, folder),
-        drawing=Drawing(sid_model, config.rl.num_generations),
+        drawing=make_drawing(sid_model, config),
         reward=partial(combine_rewards, weights=config.rl.rewards),
         validate=Validation(sid_model, loaded.split.valid, 60, config),
         callbacks=[TrainingReport("rl")],

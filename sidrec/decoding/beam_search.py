@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -152,21 +152,35 @@ def rank_in_groups(
     if excluded is not None and len(excluded) != len(prompts):
         raise ValueError(f"excluded has {len(excluded)} lists for {len(prompts)} prompts.")
     row_filter = None if excluded is None else RowFilter(trie, excluded)
+    rankings, done = [], 0
+    for rows, beams in read_in_groups(reader, prompts, width=width, prefix=prefix):
+        own_filter = None if row_filter is None else row_filter.rows(rows)
+        rankings.append((rows, rank(beams, own_filter)))
+        done += len(rows)
+        if on_batch is not None:
+            on_batch(done, len(prompts))
+    return in_order(rankings)
+
+
+def read_in_groups(
+    reader: PromptReader, prompts: list[list[int]], *, width: int, prefix: Prefix | None = None
+) -> Iterator[tuple[list[int], Beams]]:
+    """Read prompts in groups that memory can hold with `width` beams: places among `prompts`, and the beams.
+
+    What all prompts begin with is read once.
+
+    Raises:
+        ValueError: If a prompt does not begin with `prefix` or holds nothing else.
+    """
     if prefix is None:
         prefix = reader.read_prefix(common_prefix(prompts))
     begun = list(prefix.token_ids)
     if any(prompt[: len(begun)] != begun or len(prompt) == len(begun) for prompt in prompts):
         raise ValueError("A prompt does not begin with the prefix that was read, or ends with it.")
-    rankings, done = [], 0
     for group in groups_of(
-        prompts, len(begun), lambda tokens: reader.rows_that_fit(tokens, width), trie.device
+        prompts, len(begun), lambda tokens: reader.rows_that_fit(tokens, width), reader.device
     ):
-        own_filter = None if row_filter is None else row_filter.rows(group.rows)
-        rankings.append((group.rows, rank(reader.read(group, prefix, width), own_filter)))
-        done += len(group.rows)
-        if on_batch is not None:
-            on_batch(done, len(prompts))
-    return in_order(rankings)
+        yield group.rows, reader.read(group, prefix, width)
 
 
 def in_order(rankings: list[tuple[list[int], Ranking]]) -> Ranking:

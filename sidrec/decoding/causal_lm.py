@@ -61,7 +61,7 @@ class CausalLM:
         """
         self.scorer = scorer
         self.device = scorer.trie.device
-        self._budget = memory_budget
+        self.memory_budget = memory_budget
         if not scorer.shares_prompts:
             logger.warning(
                 "%s %s: every beam is decoded with a prompt of its own, which is slower.",
@@ -145,8 +145,8 @@ class CausalLM:
     def budget(self) -> int:
         """Bytes that a group of prompts may take."""
         device = self.scorer.model.device
-        if self._budget is not None:
-            return self._budget
+        if self.memory_budget is not None:
+            return self.memory_budget
         return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY_BUDGET
 
 

@@ -9,6 +9,7 @@ from sidrec.rewards.advantages import group_advantages
 from sidrec.rewards.combine import REWARDS, Reward, RewardParts, check_rewards, combine_rewards
 from sidrec.rewards.functions import ndcg_reward, ranking_reward, rule_reward
 from sidrec.rewards.groups import dead_groups, group_hit_at_1, group_ndcg, ranked_mean
+from sidrec.rewards.off_policy import importance_weights, weighted_advantages
 from sidrec.rewards.own import OwnReward, load_reward
 from sidrec.rewards.rollouts import Rollouts
 from sidrec.rewards.tables import collaborative_reward, prefix_reward, semantic_reward
@@ -26,6 +27,7 @@ __all__ = [
     "group_advantages",
     "group_hit_at_1",
     "group_ndcg",
+    "importance_weights",
     "load_reward",
     "ndcg_reward",
     "prefix_reward",
@@ -33,4 +35,5 @@ __all__ = [
     "ranking_reward",
     "rule_reward",
     "semantic_reward",
+    "weighted_advantages",
 ]

@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.catalog import Catalog, Split
@@ -19,6 +19,11 @@ from sidrec.stages.rl_prompts import rl_prompts
 from sidrec.stages.rl_rewards import check_reward_settings, make_reward, reward_inputs, reward_stages
 from sidrec.stages.rl_samples import write_rollouts
 from sidrec.stages.run import Run, check_semantic_ids, load_run, weights_hash
+from sidrec.stages.sft_tasks import resolve_prompts
+
+if TYPE_CHECKING:
+    from sidrec.sid_model import SIDModel
+    from sidrec.trainers.drawing import Drawing
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +88,12 @@ def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
             or cannot be divided, or the trainer's options cannot be used.
     """
     check_reward_settings(config, catalog)
+    normalization = config.rl.logprobs or resolve_prompts(config).normalization
+    if config.rl.off_policy == "importance" and normalization != "catalog":
+        raise ConfigError(
+            "rl.off_policy=importance needs a policy that is a distribution over items, but "
+            f"log-probabilities are normalized over the {normalization}. Set rl.logprobs=catalog."
+        )
     grpo_arguments(config, len(config.tokenizer.codebook_sizes), config.output / "rl")
     if config.rl.num_generations > catalog.num_items:
         raise ConfigError(
@@ -103,7 +114,6 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     from sidrec.sid_model import SIDModel
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
-    from sidrec.trainers.drawing import Drawing
     from sidrec.trainers.reward_watch import RewardWatch
     from sidrec.trainers.rl import ReReTrainer
 
@@ -122,7 +132,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
         sid_model,
         prompts,
         grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / CHECKPOINTS),
-        drawing=Drawing(sid_model, config.rl.num_generations),
+        drawing=make_drawing(sid_model, config),
         reward=reward,
         validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
         callbacks=[TrainingReport("rl"), RewardWatch(config.rl.rewards, start)],
@@ -173,6 +183,22 @@ def prompts_of_a_pass(config: Config) -> int:
             f"of {passes}."
         )
     return section.prompts_per_step // passes
+
+
+def make_drawing(sid_model: SIDModel, config: Config) -> Drawing:
+    """Return how the settings of `rl` have rollouts drawn, and the policy that draws them."""
+    from sidrec.trainers.drawing import Drawing
+
+    section = config.rl
+    return Drawing(
+        sid_model.normalized_over(section.logprobs),
+        section.num_generations,
+        sampling=section.sampling,
+        temperature=section.temperature,
+        add_target=section.add_target,
+        off_policy=section.off_policy,
+        seed=config.seed,
+    )
 
 
 def grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:

@@ -29,7 +29,7 @@ def write_rollouts(trainer: ReReTrainer, run: Run, prompts: Any, path: Path) -> 
     """Write a seeded sample of groups, as the trained policy ranks them, and show two of them in the log."""
     chosen = np.random.default_rng(trainer.args.seed).permutation(len(prompts))[:SHOWN_GROUPS].tolist()
     rows = [prompts[place] for place in sorted(chosen)]
-    rollouts = trainer.drawing.draw(rows)
+    rollouts = trainer.drawing.draw(rows, trainer.state.global_step)
     table = rollouts_table(rows, rollouts, trainer.reward(rollouts), run.catalog)
     table.to_parquet(path, index=False)
     logger.info("rl: rollouts of the trained model, more of them in %s:\n%s", path.name, readable(table))
@@ -48,9 +48,9 @@ def rollouts_table(
         rewards: Of these rollouts.
         catalog: Whose rows these are.
     """
-    from sidrec.rewards import group_advantages
+    from sidrec.rewards import weighted_advantages
 
-    advantages = group_advantages(rewards.total).tolist()
+    advantages = weighted_advantages(rewards.total, rollouts.weights).tolist()
     parts = {name: part.tolist() for name, part in rewards.parts.items()}
     total, hits = rewards.total.tolist(), rollouts.hits.tolist()
     titles, item_ids = (catalog.items[column].tolist() for column in ("title", "item_id"))

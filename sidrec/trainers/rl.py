@@ -8,6 +8,7 @@ dimension, so that TRL's shuffling cannot tear groups apart; `compute_loss` flat
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,15 +25,15 @@ from sidrec.rewards import (
     RewardParts,
     Rollouts,
     dead_groups,
-    group_advantages,
     group_hit_at_1,
     group_ndcg,
     ranked_mean,
+    weighted_advantages,
 )
 from sidrec.scoring import SIDScorer
 from sidrec.shared_prefix import completion_scores
 from sidrec.sid_model import SIDModel
-from sidrec.trainers.drawing import Drawing
+from sidrec.trainers.drawing import Drawing, drawing_metrics
 from sidrec.trainers.judged import JudgedByRanking, Validate
 
 
@@ -69,7 +70,7 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)  # TrainingReport says it in a sentence
-        self._sid_model = sid_model
+        self._sid_model = drawing.sid_model  # the same weights, normalized as `rl.logprobs` says
         self._validate = validate
         self._group_size: int = args.num_generations or 0
         self._prompts = train_dataset
@@ -92,7 +93,7 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
             if sid_model.prompts.settings.last_token == "sum":
                 sum_items(reference, token_ids)
             self._reference = SIDScorer(
-                reference, token_ids, sid_model.scorer.trie, sid_model.scorer.normalization
+                reference, token_ids, sid_model.scorer.trie, self._sid_model.scorer.normalization
             )
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
@@ -110,9 +111,12 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
         groups = inputs[:: self._group_size]
         if any(row["row"] != groups[i // self._group_size]["row"] for i, row in enumerate(inputs)):
             raise RuntimeError("TRL handed over a batch whose groups are torn; is trl==1.16 installed?")
-        rollouts = self.drawing.draw(groups)
+        started = time.perf_counter()
+        rollouts = self.drawing.draw(groups, self.state.global_step)
+        for name, value in drawing_metrics(rollouts, time.perf_counter() - started).items():
+            self._metrics["train"][name].append(value)
         rewards = self.reward(rollouts)
-        advantages = group_advantages(rewards.total)
+        advantages = weighted_advantages(rewards.total, rollouts.weights)
         live = ~dead_groups(rewards.total)  # (B,)
         self._log_groups(rollouts, rewards, live)
         kept = live.nonzero().squeeze(1).tolist()
