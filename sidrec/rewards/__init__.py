@@ -5,10 +5,10 @@ with the target; nothing is looked up by text. How rollouts are drawn and what a
 to the trainer.
 """
 
-from sidrec.rewards.advantages import group_advantages
+from sidrec.rewards.advantages import group_advantages, leave_one_out_advantages
 from sidrec.rewards.combine import REWARDS, RewardParts, check_rewards, combine_rewards
 from sidrec.rewards.functions import ranking_reward, rule_reward
-from sidrec.rewards.groups import dead_groups, group_hit_at_1, group_ndcg
+from sidrec.rewards.groups import dead_groups, group_hit_at_1, group_ndcg, preference_groups
 from sidrec.rewards.rollouts import Rollouts
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "group_advantages",
     "group_hit_at_1",
     "group_ndcg",
+    "leave_one_out_advantages",
+    "preference_groups",
     "ranking_reward",
     "rule_reward",
 ]

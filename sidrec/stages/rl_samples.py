@@ -18,13 +18,11 @@ SHOWN_GROUPS = 50
 
 def write_rollouts(trainer: ReReTrainer, run: Run, prompts: Any, path: Path) -> None:
     """Write a seeded sample of groups that a person can read, as the trained policy ranks them."""
-    from sidrec.rewards import group_advantages
-
     chosen = np.random.default_rng(trainer.args.seed).permutation(len(prompts))[:SHOWN_GROUPS].tolist()
     rows = [prompts[place] for place in sorted(chosen)]
     rollouts = trainer.drawing.draw(rows)
     rewards = trainer.reward(rollouts)
-    advantages = group_advantages(rewards.total)
+    advantages = trainer.objective.advantages(rewards.total)
     titles = run.catalog.items["title"].tolist()
     item_ids = run.catalog.items["item_id"].tolist()
     table = [
