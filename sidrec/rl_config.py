@@ -143,6 +143,13 @@ class RLConfig(Section):
                 f"updates_per_batch={self.updates_per_batch} takes several steps on one batch, and "
                 f"trainer.gradient_accumulation_steps={accumulated} one step on several; set one of them to 1"
             )
+        save_steps = self.trainer.get("save_steps")
+        if isinstance(save_steps, int) and save_steps % self.updates_per_batch:
+            raise ValueError(
+                f"trainer.save_steps={save_steps} would save in the middle of the "
+                f"updates_per_batch={self.updates_per_batch} steps on one batch, whose rollouts are in no "
+                "checkpoint; make it a multiple"
+            )
         return self
 
     @property

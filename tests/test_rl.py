@@ -314,10 +314,14 @@ def test_a_step_is_reported_with_its_rewards_groups_and_kl(
     )
     with caplog.at_level(logging.INFO, logger="sidrec"):
         trainer.train()
-    step, evaluation = (each.getMessage() for each in caplog.records if each.name.startswith("sidrec"))
+    step, policy, evaluation = (
+        each.getMessage() for each in caplog.records if each.name.startswith("sidrec")
+    )
     assert step.startswith("rl: step 1 of 1, reward ")
-    for part in ("rule +", "ranking -", "HR@1 0.", "NDCG 0.", "dead ", "KL 0.00000"):
+    for part in ("rule +", "ranking -", "HR@1 0.", "NDCG 0.", "dead "):
         assert part in step
+    for part in ("KL 0.00000 (", "entropy ", "clipped 0.0%", "outside the trie 0.0%", "s per step: rollout "):
+        assert part in policy
     assert evaluation.startswith("rl: step 1 of 1, loss ")
     assert "valid NDCG@10 0." in evaluation
 

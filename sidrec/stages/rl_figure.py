@@ -14,9 +14,13 @@ from tokenizer.figure import COLOURS, DOTS_PER_INCH, GREY, STYLES, TITLE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 SIZE = (13.0, 7.6)
 """Inches; at 100 dots per inch 1300 x 760 pixels."""
+
+COLUMNS = 4
+"""Names of lines in a row."""
 
 Rows = Sequence[dict[str, float]]
 
@@ -50,11 +54,11 @@ def _drawn(rows: Rows) -> Figure:
     (rewards, groups), (policy, valid) = figure.subplots(2, 2, sharex=True)
     parts = sorted({name for row in rows for name in row if name.startswith("reward/")})
     _lines(rewards, rows, [("reward", "weighted sum"), *((name, name[7:]) for name in parts)])
-    rewards.set_title("Rewards, means over rollouts", fontsize=TITLE)
+    _name(rewards, "Rewards, means over rollouts", rewards.lines)
     named = [("group_ndcg", "NDCG"), ("group_hr@1", "HR@1"), ("dead_groups", "dead: no signal")]
     _lines(groups, rows, named)
     groups.set_ylim(-0.02, 1.02)
-    groups.set_title("Groups, as ranked lists", fontsize=TITLE)
+    _name(groups, "Groups, as ranked lists", groups.lines)
     _draw_policy(policy, rows)
     _draw_valid(valid, rows)
     for axes in (rewards, groups, policy, valid):
@@ -64,9 +68,21 @@ def _drawn(rows: Rows) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, rows: Rows, named: Iterable[tuple[str, str]], *, first: int = 0) -> None:
+def _name(axes: Axes, title: str, lines: Iterable[Line2D]) -> None:
+    """Write a title, and below it what the lines are, where they hide nothing."""
+    shown = list(lines)
+    rows = -(-len(shown) // COLUMNS)
+    axes.set_title(title, fontsize=TITLE, pad=8 + 18 * rows)
+    if shown:
+        names = [str(line.get_label()) for line in shown]
+        axes.legend(
+            shown, names, frameon=False, ncols=COLUMNS, loc="lower center", bbox_to_anchor=(0.5, 0.99)
+        )
+
+
+def _lines(axes: Axes, rows: Rows, named: Iterable[tuple[str, str]]) -> None:
     """Draw a line per figure that was measured at all."""
-    for number, (name, label) in enumerate(named, start=first):
+    for number, (name, label) in enumerate(named):
         steps, values = curve(rows, name)
         if steps:
             axes.plot(
@@ -78,30 +94,27 @@ def _lines(axes: Axes, rows: Rows, named: Iterable[tuple[str, str]], *, first: i
                 linewidth=2,
                 label=label,
             )
-    if axes.lines:
-        axes.legend(frameon=False)
 
 
 def _draw_policy(axes: Axes, rows: Rows) -> None:
     """Draw the distance from the start on the left, entropy on the right."""
-    named = [("kl", "KL, mean"), ("kl_p95", "KL, 95% of the codes below"), ("drift", "drift")]
+    named = [("kl", "KL, mean"), ("kl_p95", "95% of KL below"), ("drift", "drift")]
     _lines(axes, rows, named)
     axes.set_ylabel("nats per code")
-    axes.set_title("Distance from the start, and entropy", fontsize=TITLE)
     other = axes.twinx()
     other.spines[["top", "left"]].set_visible(False)
     steps, values = curve(rows, "entropy")
-    other.plot(steps, values, color=GREY, linewidth=1.5, marker=".", label="entropy (right)")
+    if steps:
+        other.plot(steps, values, color=GREY, linewidth=1.5, marker=".", label="entropy (right)")
     other.set_ylabel("entropy, nats per code", color=GREY)
     other.tick_params(colors=GREY)
-    lines = [*axes.lines, *other.lines]
-    axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False)
+    _name(axes, "Distance from the start, and entropy", [*axes.lines, *other.lines])
 
 
 def _draw_valid(axes: Axes, rows: Rows) -> None:
     steps, values = curve(rows, "valid_ndcg@10")
     axes.plot(steps, values, color=COLOURS[0], marker="o", linewidth=2)
-    axes.set_title("NDCG@10 on the sample of valid users", fontsize=TITLE)
+    _name(axes, "NDCG@10 on the sample of valid users", ())
     if not values:
         return
     best = max(range(len(values)), key=values.__getitem__)

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sidrec.progress import Bar
-from sidrec.trainers.rl_diagnostics import groups_line
+from sidrec.trainers.rl_diagnostics import groups_line, policy_line
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY = 1.0
@@ -73,8 +73,8 @@ class TrainingReport(TrainerCallback):
         if "loss" in logs:
             self._logs = dict(logs)
         if "dead_groups" in logs:
-            said = groups_line(logs)
-            logger.info("%s: step %d of %d, %s", self._name, state.global_step, state.max_steps, said)
+            for said in (groups_line(logs), policy_line(logs)):
+                logger.info("%s: step %d of %d, %s", self._name, state.global_step, state.max_steps, said)
 
     def on_evaluate(
         self,

@@ -6,10 +6,12 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sidrec.attention import evaluating
 from sidrec.decoding import pad_prompts
@@ -24,6 +26,7 @@ DRIFT = 1.0
 """Nats per code away from the start that are worth a word where nothing holds the policy back."""
 PROBES = 16
 """Prompts by which drift is measured, once per line of the log."""
+SHARES = {"clip_share": "clipped", "outside_trie": "outside the trie"}
 ADVICE = {
     "target": "all their rollouts are the target. SFT has learnt these prompts by heart: train RL on prompts "
     "that SFT has not seen (rl.prompts=held_out)",
@@ -198,22 +201,35 @@ class Watch:
             logger.warning(message, *values)
 
 
+class LinesEndAtCheckpoints(TrainerCallback):
+    """Have a checkpoint end a line of the log, as what is summed for one is not part of it."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask for a line where there will be a checkpoint."""
+        control.should_log |= control.should_save
+
+
 def groups_line(logs: Mapping[str, float]) -> str:
-    """Say in one sentence how the groups and the policy of RL do."""
+    """Say how the groups of a line of the log do."""
     parts = ", ".join(f"{key[7:]} {value:+.4f}" for key, value in logs.items() if key.startswith("reward/"))
-    line = (
+    return (
         f"reward {logs['reward']:+.4f} ({parts}), groups: HR@1 {logs['group_hr@1']:.3f}, "
         f"NDCG {logs['group_ndcg']:.3f}, dead {100 * logs['dead_groups']:.0f}%"
     )
+
+
+def policy_line(logs: Mapping[str, float]) -> str:
+    """Say how the policy of a line of the log does, and where its time went."""
+    said = []
     if "kl" in logs:
-        # Below 0 by rounding only.
-        line += f"; KL {max(0.0, logs['kl']):.5f} (95% below {max(0.0, logs['kl_p95']):.5f})"
-    elif "drift" in logs:
-        line += f"; drift {logs['drift']:.5f}"
+        half, most, greatest = (max(0.0, logs[name]) for name in ("kl_p50", "kl_p95", "kl_max"))
+        said.append(f"KL {max(0.0, logs['kl']):.5f} ({half:.5f} half, {most:.5f} 95%, {greatest:.5f} most)")
+    if "drift" in logs:
+        said.append(f"drift {logs['drift']:.5f}")
     if "entropy" in logs:
-        line += f", entropy {logs['entropy']:.3f}, clipped {100 * logs['clip_share']:.1f}%"
-        line += f", outside the trie {100 * logs['outside_trie']:.1f}%"
-    if "seconds/rollout" in logs:
-        times = ", ".join(f"{phase} {logs[f'seconds/{phase}']:.2f}" for phase in PHASES)
-        line += f"; s per step: {times}"
-    return line
+        said.append(f"entropy {logs['entropy']:.3f}")
+        said += [f"{name} {100 * logs[key]:.1f}%" for key, name in SHARES.items()]
+    times = ", ".join(f"{phase} {logs[f'seconds/{phase}']:.2f}" for phase in PHASES)
+    return "; ".join([", ".join(said), f"s per step: {times}"] if said else [f"s per step: {times}"])
