@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenizer.figure import COLOURS, DOTS_PER_INCH, GREY, STYLES, TITLE
+from tokenizer.health.figure import COLOURS, DOTS_PER_INCH, GREY, STYLES, TITLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
