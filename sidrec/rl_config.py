@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -11,13 +12,25 @@ from sidrec.sections import TRAINER_OF_OURS, Normalization, Section, check_train
 Sampling = Literal["beam", "sample", "dynamic", "sample_without_replacement", "mixed"]
 OffPolicy = Literal["ignore", "importance"]
 
+ObjectiveName = Literal["grpo", "dapo", "dr_grpo", "gspo", "rloo", "s_dpo", "dpo"]
+Scaling = Literal["group", "batch", "none"]
+PREFERENCES = ("s_dpo", "dpo")
+# Fields of GRPOConfig that TRL's own losses read: those on the ratio to the policy that drew the rollouts,
+# which is 1 until a batch is used again, and the rest.
+RATIO = {"epsilon", "epsilon_high", "delta", "off_policy_mask_threshold"}
+ENTROPY = {"entropy_coef", "entropy_coef_delta", "entropy_coef_max", "entropy_coef_min", "entropy_target"}
+READ_BY_TRL = RATIO | ENTROPY | {"top_entropy_quantile", "use_adaptive_entropy", "use_bias_correction_kl"}
+
 # Fields of GRPOConfig that `rl` has options of its own for, or that would change nothing: sidrec draws and
 # rewards the rollouts itself.
 ROLLOUTS_OF_OURS = {
+    "beta",
     "chat_template_kwargs",
     "generation_batch_size",
     "generation_kwargs",
+    "importance_sampling_level",
     "log_completions",
+    "loss_type",
     "mask_truncated_completions",
     "max_completion_length",
     "min_p",
@@ -25,12 +38,14 @@ ROLLOUTS_OF_OURS = {
     "num_generations",
     "num_generations_eval",
     "per_device_eval_batch_size",
+    "num_iterations",
     "per_device_train_batch_size",
     "repetition_penalty",
     "reward_weights",
     "scale_rewards",
     "shuffle_dataset",
     "steps_per_generation",
+    "sync_ref_model",
     "temperature",
     "top_k",
     "top_p",
@@ -70,7 +85,25 @@ class RLConfig(Section):
     learning_rate: float = Field(
         2e-4, gt=0, description="Peak rate of AdamW; 1e-5 or less for pretrained models."
     )
-    beta: float = Field(0.04, ge=0, description="Weight of the KL term to the SFT model.")
+    objective: ObjectiveName = Field(
+        "grpo",
+        description="What is minimized: grpo, dapo, dr_grpo, gspo (TRL's losses), rloo; or, in the same "
+        "groups, the preference of the target to the other items: s_dpo, dpo.",
+    )
+    updates_per_batch: int = Field(
+        1, ge=1, description="Optimizer steps on the same rollouts (mu in GRPO); steps counts all of them."
+    )
+    scale_rewards: Scaling | None = Field(
+        None,
+        description="What advantages are divided by: group: the standard deviation of the group's rewards; "
+        "batch: of all; none: by nothing. Absent: none for dr_grpo, else group.",
+    )
+    beta: float = Field(
+        0.04,
+        ge=0,
+        description="Weight of the KL term to the SFT model; for s_dpo and dpo DPO's beta, which is 1 if "
+        "absent.",
+    )
     rewards: dict[str, float] = Field(
         default_factory=lambda: {"rule": 1.0, "ranking": 1.0},
         description="Reward name -> weight: rule, ranking, ndcg, prefix, semantic, collaborative, or your "
@@ -95,6 +128,59 @@ class RLConfig(Section):
     def _trainer_is_free(cls, trainer: dict[str, Any]) -> dict[str, Any]:
         return check_trainer(trainer, TRAINER_OF_OURS | ROLLOUTS_OF_OURS)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _beta_of_dpo(cls, settings: Any) -> Any:
+        """Start preferences from S-DPO's own beta, which has another meaning than a weight of the KL."""
+        if isinstance(settings, Mapping) and settings.get("objective") in PREFERENCES:
+            return {"beta": 1.0, **settings}
+        return settings
+
+    @model_validator(mode="after")
+    def _objective_acts(self) -> RLConfig:
+        """Refuse what would change nothing with this objective."""
+        prefers = self.objective in PREFERENCES
+        if prefers and self.beta == 0:
+            raise ValueError(
+                f"beta=0 leaves nothing of {self.objective}, whose loss is of beta times a log-ratio; set it "
+                "above 0, such as 1"
+            )
+        if prefers and self.scale_rewards is not None:
+            raise ValueError(
+                f"scale_rewards changes nothing with objective={self.objective}, which only logs rewards"
+            )
+        if self.objective == "rloo" and self.scale_rewards not in (None, "none"):
+            raise ValueError(
+                f"objective=rloo does not scale its advantages; leave scale_rewards={self.scale_rewards} out"
+            )
+        acting = READ_BY_TRL
+        if prefers or self.objective == "rloo":
+            acting = set() if prefers else {"epsilon", "epsilon_high"}
+        given = READ_BY_TRL & set(self.trainer)
+        if idle := sorted(given - acting):
+            raise ValueError(f"trainer: {', '.join(idle)} changes nothing with objective={self.objective}")
+        if self.updates_per_batch == 1 and (idle := sorted(given & RATIO)):
+            raise ValueError(
+                f"trainer: {', '.join(idle)} changes nothing with updates_per_batch=1, where the ratio to "
+                "the policy that drew the rollouts is 1"
+            )
+        if self.beta == 0 and "use_bias_correction_kl" in given:
+            raise ValueError("trainer: use_bias_correction_kl changes nothing with beta=0")
+        accumulated = self.trainer.get("gradient_accumulation_steps", 1)
+        if self.updates_per_batch > 1 and accumulated != 1:
+            raise ValueError(
+                f"updates_per_batch={self.updates_per_batch} takes several steps on one batch, and "
+                f"trainer.gradient_accumulation_steps={accumulated} one step on several; set one of them to 1"
+            )
+        save_steps = self.trainer.get("save_steps")
+        if isinstance(save_steps, int) and save_steps % self.updates_per_batch:
+            raise ValueError(
+                f"trainer.save_steps={save_steps} would save in the middle of the "
+                f"updates_per_batch={self.updates_per_batch} steps on one batch, whose rollouts are in no "
+                "checkpoint; make it a multiple"
+            )
+        return self
+
     @model_validator(mode="after")
     def _switches_of_drawing_change_something(self) -> RLConfig:
         if self.sampling == "beam" and self.temperature != 1:
@@ -104,6 +190,11 @@ class RLConfig(Section):
             )
         if self.off_policy == "ignore":
             return self
+        if self.objective in (*PREFERENCES, "rloo") or self.scaling == "batch":
+            raise ValueError(
+                f"off_policy=importance weighs advantages within a group, which objective={self.objective} "
+                f"with scale_rewards={self.scaling} does not have; set off_policy=ignore"
+            )
         if self.sampling == "dynamic":
             raise ValueError(
                 "off_policy=importance needs to know how likely each rollout was to be kept, which nothing "
@@ -120,3 +211,8 @@ class RLConfig(Section):
                 "target that is always there replaces rollouts that were drawn; turn one of them off"
             )
         return self
+
+    @property
+    def scaling(self) -> Scaling:
+        """What advantages are divided by; Dr. GRPO's paper leaves that out, and RLOO never had it."""
+        return self.scale_rewards or ("none" if self.objective in ("dr_grpo", "rloo") else "group")

@@ -60,6 +60,10 @@ class ChildScores:
         terms = self.log_probs.exp() * self.log_probs.masked_fill(~self.children.allowed, 0.0)
         return -terms.sum(-1)
 
+    def outside(self) -> Tensor:
+        """Return the probability of all that is not allowed, (...) in [0, 1]; 0 normalized over `catalog`."""
+        return (1 - self.log_probs.detach().exp().sum(-1)).clamp(min=0)
+
 
 class SIDScorer:
     """Score codes after hidden states with the output layer of a causal language model.

@@ -17,10 +17,17 @@ from sidrec.scoring import ChildScores, SIDScorer
 
 @dataclass(frozen=True)
 class CompletionScores:
-    """(B, G, L) log-probabilities of the codes of each completion, and entropies of the steps, in nats."""
+    """How a model scores G completions of B prompts.
+
+    Attributes:
+        log_probs: (B, G, L) of the codes of each completion.
+        entropies: (B, G, L) of the steps, in nats.
+        outside: (B, G, L) probability that a step gives to what the trie forbids, without a gradient.
+    """
 
     log_probs: Tensor
     entropies: Tensor
+    outside: Tensor
 
 
 def completion_scores(
@@ -61,7 +68,8 @@ def completion_scores(
     ]
     log_probs = [each.pick(codes[..., level]) for level, each in enumerate(scored)]
     entropies = [each.entropy().expand(batch, num_generations) for each in scored]
-    return CompletionScores(torch.stack(log_probs, dim=-1), torch.stack(entropies, dim=-1))
+    outside = [each.outside().expand(batch, num_generations) for each in scored]
+    return CompletionScores(*(torch.stack(each, dim=-1) for each in (log_probs, entropies, outside)))
 
 
 def _visible(prompt_mask: Tensor, num_generations: int, steps: int) -> Tensor:

@@ -30,6 +30,7 @@ MODEL = {
     "tokenizer.json",
     "tokenizer_config.json",
 }
+OF_RL = {"rollouts.parquet", "history.csv", "history.png"}
 EVALUATION = {"config.yaml", "manifest.json", "metrics.json", "predictions.parquet", "users.parquet"}
 
 
@@ -69,7 +70,7 @@ def test_every_stage_writes_the_files_that_design_names(toy_run: Path) -> None:
         "tokenizer.safetensors",
     }
     assert names(toy_run / "sft") == MODEL | {"history.csv"}
-    assert names(toy_run / "rl") == MODEL | {"rollouts.parquet"}
+    assert names(toy_run / "rl") == MODEL | OF_RL
     for directory in ("evaluate/sft", "evaluate/rl", "baselines/popularity"):
         assert names(toy_run / directory) == EVALUATION
 
@@ -92,7 +93,7 @@ def test_a_manifest_says_what_a_stage_was_made_from_and_what_it_cost(toy_run: Pa
     assert manifest["wall_seconds"] > 0
     assert manifest["peak_memory_mb"] > 0
     assert manifest["inputs"]["semantic_ids"] == SemanticIDs.load(toy_run / "rl/semantic_ids.parquet").sha256
-    assert set(manifest["outputs"]) == MODEL - {"config.yaml", "manifest.json"} | {"rollouts.parquet"}
+    assert set(manifest["outputs"]) == MODEL - {"config.yaml", "manifest.json"} | OF_RL
 
 
 def test_the_metrics_of_tokenize_say_what_the_semantic_ids_are_worth(toy_run: Path) -> None:

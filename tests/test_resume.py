@@ -38,7 +38,7 @@ SETTINGS = {
 }
 # NDCG@10 falls soon, so that early stopping ends the training.
 HASTY = {"sft": {"epochs": 8, "evaluations": 11, "patience": 1, "learning_rate": 0.05}}
-TIMES = ("seconds", "seconds/draw", "peak_memory_mb", "step_time")
+TIMES = ("seconds", "peak_memory_mb")
 # What may be trained; more settings of `sft` each.
 TRAINED: dict[str, dict] = {"full": {}}
 # Where a training may be stopped: as it enters a function for the nth time; a checkpoint is four `torch.save`
@@ -59,9 +59,8 @@ def results_of(directory: Path) -> dict[str, Any]:
     """The result files of a stage; of its metrics what does not depend on the machine."""
     files: dict[str, Any] = dict(toy.contents(directory))
     metrics = json.loads(files["metrics.json"])
-    for entry in [metrics, *metrics.get("history", [])]:
-        for name in TIMES:
-            entry.pop(name, None)
+    for name in TIMES:
+        metrics.pop(name, None)
     files["metrics.json"] = metrics
     if "history.csv" in files:
         files["history.csv"] = toy.history(files["history.csv"])

@@ -16,7 +16,10 @@ from torch import Tensor
 
 import sidrec
 from sidrec.config import Config, load_config
+from sidrec.objectives import Objective
 from sidrec.rewards import Rollouts, combine_rewards, rule_reward
+from sidrec.rl_config import ObjectiveName
+from sidrec.shared_prefix import CompletionScores
 from sidrec.sid_model import SIDModel
 from sidrec.stages.rl import grpo_arguments, make_drawing
 from sidrec.stages.rl_decision import decide
@@ -27,6 +30,11 @@ from sidrec.trainers.rl import EpochSampler, ReReTrainer, _unused_reward
 
 HISTORIES = [[(n + step) % 24 for step in range(3)] for n in range(24)]
 TARGETS = [(n + 3) % 24 for n in range(24)]
+# Every objective, and those that look at the ratio to the policy of before with several updates.
+TRAJECTORIES = [
+    *(("grpo", 1), ("grpo", 2), ("dapo", 2), ("dr_grpo", 1), ("gspo", 2), ("rloo", 1), ("rloo", 2)),
+    *(("s_dpo", 1), ("dpo", 1)),
+]
 
 
 def prompts(histories: list[list[int]], targets: list[int]) -> Dataset:
@@ -70,6 +78,7 @@ def make_trainer(
         reward=partial(combine_rewards, weights=config.rl.rewards),
         validate=Validation(sid_model, loaded.split.valid, 60, config),
         callbacks=[TrainingReport("rl")],
+        objective=Objective(config.rl.objective, config.rl.scaling),
     )
 
 
@@ -167,29 +176,34 @@ def test_trl_must_not_ask_for_rewards() -> None:
 class RepeatingTrainer(ReReTrainer):
     """The slow reference: every rollout reads its own copy of the prompt."""
 
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **_: Any
-    ) -> tuple[Tensor, Tensor, None]:
-        scorer = self._sid_model.scorer
-        width = input_ids.shape[1] - logits_to_keep
-        positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
-        hidden = scorer.hidden(input_ids=input_ids, attention_mask=attention_mask, position_ids=positions)
-        codes = self._code_of_token[input_ids[:, width:]]  # (B * G, L)
-        paths = scorer.trie.walk(codes)
+    def _policy_scores(self, prompt_ids: Tensor, prompt_mask: Tensor, codes: Tensor) -> CompletionScores:
+        scorer, (num_groups, group_size, levels) = self._sid_model.scorer, codes.shape
+        paths = scorer.trie.walk(codes).flatten(0, 1)  # (B * G, L + 1)
+        prompt = prompt_ids.repeat_interleave(group_size, dim=0)
+        mask = prompt_mask.repeat_interleave(group_size, dim=0).long()
+        mask = torch.cat([mask, mask.new_ones(len(mask), levels - 1)], dim=1)
+        hidden = scorer.hidden(
+            input_ids=torch.cat([prompt, scorer.tokens(paths[:, 1:-1])], dim=1),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        )
+        width = prompt.shape[1]
         scored = [
-            scorer.children(hidden[:, width - 1 + level], paths[:, level], level)
-            for level in range(logits_to_keep)
+            scorer.children(hidden[:, width - 1 + level], paths[:, level], level) for level in range(levels)
         ]
-        log_probs = [each.pick(codes[:, level]) for level, each in enumerate(scored)]
-        return torch.stack(log_probs, 1), torch.stack([each.entropy() for each in scored], 1), None
+        log_probs = [each.pick(codes.flatten(0, 1)[:, level]) for level, each in enumerate(scored)]
+        values = (log_probs, [each.entropy() for each in scored], [each.outside() for each in scored])
+        return CompletionScores(*(torch.stack(each, 1).view(num_groups, group_size, -1) for each in values))
 
 
+@pytest.mark.parametrize(("objective", "updates"), TRAJECTORIES)
 def test_sharing_prompts_gives_the_trajectory_of_repeating_them(
-    young_run: Path, young_config: Config, tmp_path: Path
+    objective: ObjectiveName, updates: int, young_run: Path, young_config: Config, tmp_path: Path
 ) -> None:
     histories = [history[: 1 + n % 3] for n, history in enumerate(HISTORIES)]  # of unequal length: padding
     rows = prompts(histories, TARGETS)
-    four_steps = {"steps": 4, "learning_rate": 3e-4, "beta": 0.04, "prompts_per_step": 6}
+    settings = {"objective": objective, "updates_per_batch": updates, "evaluations": 1}
+    four_steps = {"steps": 4, "learning_rate": 3e-4, "beta": 0.04, "prompts_per_step": 6} | settings
     trained = []
     for cls in (ReReTrainer, RepeatingTrainer):
         trainer = make_trainer(young_run, young_config, rows, tmp_path / cls.__name__, cls=cls, **four_steps)
@@ -230,8 +244,7 @@ def test_rl_on_wrong_targets_does_not_improve_the_ranking(
 
 
 def test_the_first_step_has_no_kl_and_later_ones_have(young_run: Path) -> None:
-    history = json.loads((young_run / "rl" / "metrics.json").read_text())["history"]
-    kl = [entry["kl"] for entry in history if "kl" in entry]
+    kl = [float(row["kl"]) for row in toy.history((young_run / "rl" / "history.csv").read_bytes())]
     assert kl[0] == pytest.approx(0, abs=1e-6)
     assert kl[-1] > 1e-5
 
@@ -304,10 +317,14 @@ def test_a_step_is_reported_with_its_rewards_groups_and_kl(
     )
     with caplog.at_level(logging.INFO, logger="sidrec"):
         trainer.train()
-    step, evaluation = (each.getMessage() for each in caplog.records if each.name.startswith("sidrec"))
+    step, policy, evaluation = (
+        each.getMessage() for each in caplog.records if each.name.startswith("sidrec")
+    )
     assert step.startswith("rl: step 1 of 1, reward ")
-    for part in ("rule +", "ranking -", "HR@1 0.", "NDCG 0.", "dead ", "KL 0.00000"):
+    for part in ("rule +", "ranking -", "HR@1 0.", "NDCG 0.", "dead "):
         assert part in step
+    for part in ("KL 0.00000 (", "entropy ", "clipped 0.0%", "outside the trie 0.0%", "s per step: rollout "):
+        assert part in policy
     assert evaluation.startswith("rl: step 1 of 1, loss ")
     assert "valid NDCG@10 0." in evaluation
 

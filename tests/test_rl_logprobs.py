@@ -92,7 +92,7 @@ def test_what_is_drawn_is_in_the_log(
         assert entry["dead_groups"] == 0  # every group has its target now, and other items
         assert 0 <= entry["target_rate"] < 1
         assert 1 < entry["distinct_items"] <= 8
-        assert entry["seconds/draw"] > 0
+        assert entry["seconds/rollout"] > 0
 
 
 def test_a_training_by_chance_that_is_stopped_goes_on_to_the_same_files(

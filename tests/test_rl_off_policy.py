@@ -7,6 +7,7 @@ import torch
 
 from sidrec.config import load_config
 from sidrec.errors import ConfigError
+from sidrec.objectives import Objective
 from sidrec.rewards import Rollouts, group_advantages, importance_weights, weighted_advantages
 
 
@@ -31,11 +32,22 @@ def test_weighted_advantages_by_hand():
     torch.testing.assert_close(weighted_advantages(rewards, weights), expected)
 
 
-def test_equal_weights_or_none_are_the_plain_advantages():
+@pytest.mark.parametrize("scaling", ["group", "none"])
+def test_equal_weights_are_the_plain_advantages(scaling):
     rewards = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
-    plain = group_advantages(rewards)
-    assert torch.equal(weighted_advantages(rewards, None), plain)
-    torch.testing.assert_close(weighted_advantages(rewards, torch.full((5, 8), 1 / 8)), plain)
+    equal = weighted_advantages(rewards, torch.full((5, 8), 1 / 8), scaling)
+    torch.testing.assert_close(equal, group_advantages(rewards, scaling))
+
+
+def test_weights_are_not_of_the_whole_batch():
+    with pytest.raises(ValueError, match="what they are in the whole batch is not defined"):
+        weighted_advantages(torch.eye(2), torch.full((2, 2), 0.5), "batch")
+
+
+def test_the_objective_weighs_what_it_is_given_weights_for():
+    rewards, weights = torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([[0.5, 0.3, 0.2]])
+    assert torch.equal(Objective().advantages(rewards), group_advantages(rewards))
+    assert torch.equal(Objective().advantages(rewards, weights), weighted_advantages(rewards, weights))
 
 
 def test_groups_without_signal_have_none():
@@ -53,7 +65,7 @@ def test_weighted_beams_are_the_gradient_of_the_expected_reward_among_them():
     log_probs = logits.log_softmax(1)[:, :4]
     weights = importance_weights(log_probs.detach(), torch.zeros(1, 4))
     ours = (weighted_advantages(rewards, weights) * log_probs).mean()
-    ignored = (weighted_advantages(rewards, None) * log_probs).mean()
+    ignored = (group_advantages(rewards) * log_probs).mean()
     expected = (log_probs.exp() * rewards).sum() / log_probs.exp().sum()
     (truth,), (found,), (other,) = (
         torch.autograd.grad(value, logits, retain_graph=True) for value in (expected, ours, ignored)
@@ -78,6 +90,14 @@ def test_weights_of_another_shape_are_refused():
         (["rl.temperature=0", "rl.sampling=sample"], "rl.temperature: expected greater than 0"),
         (["rl.sampling=top_k"], "rl.sampling: expected 'beam', 'sample', 'dynamic'"),
         (["rl.logprobs=items"], "rl.logprobs: expected 'vocabulary', 'level' or 'catalog'"),
+        (
+            ["rl.off_policy=importance", "rl.objective=rloo"],
+            "off_policy=importance weighs advantages within a group, which objective=rloo with scale_rewards",
+        ),
+        (
+            ["rl.off_policy=importance", "rl.scale_rewards=batch"],
+            "which objective=grpo with scale_rewards=batch does not have",
+        ),
         (
             ["rl.off_policy=importance", "rl.sampling=dynamic"],
             "nothing says for sampling=dynamic; choose sampling=sample_without_replacement",

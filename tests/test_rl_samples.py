@@ -5,7 +5,7 @@ import pytest
 import torch
 from task_rows import catalog_of
 
-from sidrec.rewards import Rollouts, combine_rewards
+from sidrec.rewards import Rollouts, combine_rewards, group_advantages
 from sidrec.stages.rl_samples import readable, rollouts_table
 
 TITLES = ["Red lamp", "Blue chair", "Green rug", "Green rug", "Wall\nclock", "M" * 50, "Shelf"]
@@ -23,7 +23,7 @@ def table() -> pd.DataFrame:
     drawn = Rollouts(torch.tensor(ITEMS), torch.tensor([row["target"] for row in ROWS]))
     rewards = combine_rewards(drawn, {"rule": 1.0, "ndcg": 0.5})
     catalog = catalog_of({"title": TITLES, "text": TITLES})
-    return rollouts_table(ROWS, drawn, rewards, catalog)
+    return rollouts_table(ROWS, drawn, rewards, group_advantages(rewards.total), catalog)
 
 
 def test_a_line_per_rollout_has_its_group_rewards_and_advantage(table: pd.DataFrame) -> None:

@@ -27,7 +27,7 @@ from sidrec.trainers import callbacks, meter
 from sidrec.trainers.batches import BatchDataset, BatchPlan, BatchSize
 from sidrec.trainers.callbacks import StepsDone, TrainingReport
 from sidrec.trainers.forward import through_forward
-from sidrec.trainers.history import HistoryFile
+from sidrec.trainers.history import HistoryFile, sft_columns
 from sidrec.trainers.meter import Meter
 from sidrec.trainers.mixing import Mixture
 from sidrec.trainers.row_store import open_rows
@@ -293,7 +293,7 @@ def test_a_checkpoint_begins_a_new_line_of_the_log(clock):
 
 
 def test_history_has_a_row_per_step_with_what_was_measured_there(tmp_path):
-    history = HistoryFile(tmp_path / "history.csv", ["next_item", "title"])
+    history = HistoryFile(tmp_path / "history.csv", sft_columns(["next_item", "title"]))
     log = [
         {"step": 5, "epoch": 0.5, "loss": 2.0, "loss/next_item": 1.5, "grad_norm": 1.0, "seconds": 3.0},
         {"step": 10, "epoch": 1.0, "loss": 1.0, "loss/title": 1.0, "learning_rate": 0.1, "seconds": 6.0},

@@ -103,4 +103,4 @@ def history(content: bytes) -> list[dict[str, str]]:
     """The rows of a `history.csv`, without the columns that depend on the machine."""
     timed = ("seconds", "supervised_tokens_per_second", "tokens_per_second")
     rows = csv.DictReader(content.decode().splitlines())
-    return [{name: row[name] for name in row if name not in timed} for row in rows]
+    return [{name: row[name] for name in row if not name.startswith(timed)} for row in rows]

@@ -5,10 +5,10 @@ with the target; nothing is looked up by text. How rollouts are drawn and what a
 to the trainer.
 """
 
-from sidrec.rewards.advantages import group_advantages
+from sidrec.rewards.advantages import group_advantages, leave_one_out_advantages
 from sidrec.rewards.combine import REWARDS, Reward, RewardParts, check_rewards, combine_rewards
 from sidrec.rewards.functions import ndcg_reward, ranking_reward, rule_reward
-from sidrec.rewards.groups import dead_groups, group_hit_at_1, group_ndcg, ranked_mean
+from sidrec.rewards.groups import dead_groups, group_hit_at_1, group_ndcg, preference_groups, ranked_mean
 from sidrec.rewards.off_policy import importance_weights, weighted_advantages
 from sidrec.rewards.own import OwnReward, load_reward
 from sidrec.rewards.rollouts import Rollouts
@@ -28,8 +28,10 @@ __all__ = [
     "group_hit_at_1",
     "group_ndcg",
     "importance_weights",
+    "leave_one_out_advantages",
     "load_reward",
     "ndcg_reward",
+    "preference_groups",
     "prefix_reward",
     "ranked_mean",
     "ranking_reward",

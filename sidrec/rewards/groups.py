@@ -13,6 +13,12 @@ def dead_groups(rewards: Tensor) -> Tensor:
     return (rewards == rewards[:, :1]).all(dim=1)
 
 
+def preference_groups(rollouts: Rollouts) -> Tensor:
+    """Tell which groups hold both the target and another item, so that one can be preferred: (B,) bool."""
+    hits = rollouts.hits
+    return hits.any(dim=1) & ~hits.all(dim=1)
+
+
 def group_ndcg(rollouts: Rollouts) -> Tensor:
     """Give NDCG@G of each group as a ranked list: 1 / log2(rank + 1) of the target's first place, else 0.
 

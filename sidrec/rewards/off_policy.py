@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sidrec.rewards.advantages import group_advantages
+from sidrec.rewards.advantages import check_comparable
 from sidrec.rewards.groups import dead_groups
+from sidrec.rl_config import Scaling
 
 
 def importance_weights(log_probs: Tensor, log_inclusion: Tensor) -> Tensor:
@@ -27,33 +28,38 @@ def importance_weights(log_probs: Tensor, log_inclusion: Tensor) -> Tensor:
     return (log_probs - log_inclusion).softmax(dim=1)
 
 
-def weighted_advantages(rewards: Tensor, weights: Tensor | None, eps: float = 1e-4) -> Tensor:
+def weighted_advantages(
+    rewards: Tensor, weights: Tensor, scaling: Scaling = "group", eps: float = 1e-4
+) -> Tensor:
     """Measure each rollout against the weighted mean of its group, G w_i (r_i - mean) / (std + eps).
 
     The mean is sum_i w_i r_i, the variance sum_i w_i (r_i - mean)^2 / (1 - sum_i w_i^2): half the mean square
-    of the difference of two rollouts. Equal weights, or None, give `group_advantages`.
+    of the difference of two rollouts. Equal weights give `group_advantages`.
 
     Args:
         rewards: (B, G) float.
         weights: (B, G), each row sums to 1, as `importance_weights` returns them.
-        eps: As for `group_advantages`.
+        scaling: As for `group_advantages`; `batch` is not defined.
+        eps: As there.
 
     Returns:
-        (B, G) advantages, dimensionless; exactly 0 in a group whose rewards are all equal.
+        (B, G) advantages; exactly 0 in a group whose rewards are all equal.
 
     Raises:
         ConfigError: As `group_advantages`.
-        ValueError: As there.
+        ValueError: As there, or for `batch`.
 
     Source: Kool, van Hoof and Welling (arXiv:2002.06043), section 3.2, for the baseline.
     """
-    plain = group_advantages(rewards, eps)
-    if weights is None:
-        return plain
+    check_comparable(rewards)
+    if scaling == "batch":
+        raise ValueError("Weights are those of a group; what they are in the whole batch is not defined.")
     exact, shares = rewards.double(), weights.double()
     centred = exact - (shares * exact).sum(dim=1, keepdim=True)
-    least = torch.finfo(torch.float64).eps
-    spread = (1 - shares.square().sum(dim=1, keepdim=True)).clamp(min=least)
-    std = ((shares * centred.square()).sum(dim=1, keepdim=True) / spread).sqrt()
-    advantages = rewards.shape[1] * shares * centred / (std + eps)
+    advantages = rewards.shape[1] * shares * centred
+    if scaling == "group":
+        least = torch.finfo(torch.float64).eps
+        spread = (1 - shares.square().sum(dim=1, keepdim=True)).clamp(min=least)
+        std = ((shares * centred.square()).sum(dim=1, keepdim=True) / spread).sqrt()
+        advantages = advantages / (std + eps)
     return advantages.to(rewards.dtype).masked_fill(dead_groups(rewards)[:, None], 0.0)

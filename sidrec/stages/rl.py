@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sidrec.artifacts import CHECKPOINTS, Stage, write_json
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
     from sidrec.trainers.drawing import Drawing
 
 logger = logging.getLogger(__name__)
+TRLS_LOSSES: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {
+        "dapo": {"loss_type": "dapo", "epsilon_high": 0.28},  # clip-higher, arXiv:2503.14476, section 4.1
+        "dr_grpo": {"loss_type": "dr_grpo"},
+        "gspo": {"loss_type": "grpo", "importance_sampling_level": "sequence"},
+    }
+)
+"""What makes TRL's GRPO another objective."""
 
 
 def rl(config: Config) -> Path:
@@ -110,12 +120,16 @@ def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
 
 def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, Any]:
     from sidrec.metrics import metrics_at_k
+    from sidrec.objectives import Objective
     from sidrec.rewards.watch import find_hacking, mean_shares
     from sidrec.sid_model import SIDModel
+    from sidrec.stages.rl_figure import draw_history
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
+    from sidrec.trainers.history import HistoryFile, history_rows
     from sidrec.trainers.reward_watch import RewardWatch
     from sidrec.trainers.rl import ReReTrainer
+    from sidrec.trainers.rl_diagnostics import history_columns
 
     sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.scorer.require_linear_logits()
@@ -124,6 +138,7 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     directory = stage.begin()  # only now: what can be wrong until here leaves nothing behind
     shuffle_seed = config.seed if config.rl.shuffle_targets else None
     prompts = rl_prompts(run, sid_model.prompts, shuffle_seed=shuffle_seed)
+    history = HistoryFile(directory / "history.csv", history_columns(config.rl.rewards))
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
     before = judged.ranks()
     sample = run.split.valid.draw(config.rl.validation_users, config.seed)
@@ -135,7 +150,8 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
         drawing=make_drawing(sid_model, config),
         reward=reward,
         validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
-        callbacks=[TrainingReport("rl"), RewardWatch(config.rl.rewards, start)],
+        callbacks=[TrainingReport("rl"), RewardWatch(config.rl.rewards, start), history],
+        objective=Objective(config.rl.objective, config.rl.scaling),
     )
     logger.info(
         "rl: %s prompts, %d per step, %d rollouts each", f"{len(prompts):,}", config.rl.prompts_per_step,
@@ -150,6 +166,8 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
         sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.save(directory)
     write_rollouts(trainer, run, prompts, directory / "rollouts.parquet")
+    history.write(trainer.state.log_history)
+    draw_history(history_rows(trainer.state.log_history), directory / "history.png")
     return {
         **decision,
         "prompts": len(prompts),
@@ -157,7 +175,6 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
         "best_step": trainer.state.best_global_step,
         "reward_shares": mean_shares(trainer.state.log_history),
         "hacking": find_hacking(trainer.state.log_history, config.rl.rewards),
-        "history": [entry for entry in trainer.state.log_history if "train_runtime" not in entry],
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -214,8 +231,7 @@ def grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
     section = config.rl
     rollouts_of_pass = prompts_of_a_pass(config) * section.num_generations
     # Not in a checkpoint: rollouts to be used again, and what is summed for the log since its last line.
-    iterations = section.trainer.get("num_iterations", 1)
-    cycle = iterations if isinstance(iterations, int) and iterations > 0 else 1
+    cycle = section.updates_per_batch
     logged = cycle * max(1, round(section.steps / 20 / cycle))
     every = logged * max(1, round(section.steps / section.evaluations / logged))
     ours = {
@@ -230,7 +246,8 @@ def grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
         "lr_scheduler_type": "linear",
         "warmup_steps": 0.05,
         "beta": section.beta,
-        "loss_type": "grpo",
+        "num_iterations": cycle,
+        **TRLS_LOSSES.get(section.objective, {"loss_type": "grpo"}),
         "use_bias_correction_kl": False,
         "mask_truncated_completions": False,
         "gradient_checkpointing": False,

@@ -30,13 +30,19 @@ def write_rollouts(trainer: ReReTrainer, run: Run, prompts: Any, path: Path) -> 
     chosen = np.random.default_rng(trainer.args.seed).permutation(len(prompts))[:SHOWN_GROUPS].tolist()
     rows = [prompts[place] for place in sorted(chosen)]
     rollouts = trainer.drawing.draw(rows, trainer.state.global_step)
-    table = rollouts_table(rows, rollouts, trainer.reward(rollouts), run.catalog)
+    rewards = trainer.reward(rollouts)
+    advantages = trainer.objective.advantages(rewards.total, rollouts.weights)
+    table = rollouts_table(rows, rollouts, rewards, advantages, run.catalog)
     table.to_parquet(path, index=False)
     logger.info("rl: rollouts of the trained model, more of them in %s:\n%s", path.name, readable(table))
 
 
 def rollouts_table(
-    rows: Sequence[dict[str, Any]], rollouts: Rollouts, rewards: RewardParts, catalog: Catalog
+    rows: Sequence[dict[str, Any]],
+    rollouts: Rollouts,
+    rewards: RewardParts,
+    advantages: Tensor,
+    catalog: Catalog,
 ) -> pd.DataFrame:
     """Return a line per rollout: its group's history and target, what it is, its rewards, its advantage.
 
@@ -46,11 +52,9 @@ def rollouts_table(
         rows: B prompts with `history` and `target`, catalogue rows.
         rollouts: B groups of G rollouts of them.
         rewards: Of these rollouts.
+        advantages: (B, G) that the objective makes of them.
         catalog: Whose rows these are.
     """
-    from sidrec.rewards import weighted_advantages
-
-    advantages = weighted_advantages(rewards.total, rollouts.weights).tolist()
     parts = {name: part.tolist() for name, part in rewards.parts.items()}
     total, hits = rewards.total.tolist(), rollouts.hits.tolist()
     titles, item_ids = (catalog.items[column].tolist() for column in ("title", "item_id"))
@@ -66,7 +70,7 @@ def rollouts_table(
                 "is_target": hits[group][place],
                 **{f"reward_{name}": part[group][place] for name, part in parts.items()},
                 "reward": total[group][place],
-                "advantage": advantages[group][place],
+                "advantage": float(advantages[group, place]),
             }
             for group, row in enumerate(rows)
             for place, item in enumerate(rollouts.items[group].tolist())

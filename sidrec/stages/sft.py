@@ -81,7 +81,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.stages.sft_data import training_data
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
-    from sidrec.trainers.history import HistoryFile
+    from sidrec.trainers.history import HistoryFile, sft_columns
     from sidrec.trainers.sft import SFTTrainer, Supervision, add_dropout
 
     tasks = check_sft(config, run.catalog)
@@ -100,7 +100,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     args = _training_arguments(config, data.batches_per_epoch, stage.partial / CHECKPOINTS)
     directory = on_main(stage.begin)  # only now: what the config can get wrong leaves nothing behind
     validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)
-    history = HistoryFile(directory / "history.csv", names)
+    history = HistoryFile(directory / "history.csv", sft_columns(names))
     trainer = SFTTrainer(
         sid_model,
         Supervision(data.batches, names, config.sft.label_smoothing),

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sidrec.progress import Bar
+from sidrec.trainers.rl_diagnostics import groups_line, policy_line
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY = 1.0
@@ -72,21 +73,8 @@ class TrainingReport(TrainerCallback):
         if "loss" in logs:
             self._logs = dict(logs)
         if "dead_groups" in logs:
-            parts = ", ".join(
-                f"{key[7:]} {value:+.4f}" for key, value in logs.items() if key.startswith("reward/")
-            )
-            logger.info(
-                "%s: step %d of %d, reward %+.4f (%s), groups: HR@1 %.3f, NDCG %.3f, dead %.0f%%; KL %.5f",
-                self._name,
-                state.global_step,
-                state.max_steps,
-                logs["reward"],
-                parts,
-                logs["group_hr@1"],
-                logs["group_ndcg"],
-                100 * logs["dead_groups"],
-                max(0.0, logs.get("kl") or 0.0),  # below 0 by rounding only
-            )
+            for said in (groups_line(logs), policy_line(logs)):
+                logger.info("%s: step %d of %d, %s", self._name, state.global_step, state.max_steps, said)
 
     def on_evaluate(
         self,

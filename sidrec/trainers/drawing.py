@@ -132,17 +132,13 @@ def generator_of(seed: int, step: int, row: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
-def drawing_metrics(rollouts: Rollouts, seconds: float) -> dict[str, float]:
+def drawing_metrics(rollouts: Rollouts) -> dict[str, float]:
     """Say what a person wants to know of a draw.
 
     Returns:
         `distinct_items` of a group on average; `target_rate`: the share of groups in which the target was
-        drawn, before `rl.add_target` put it in; `seconds/draw`.
+        drawn, before `rl.add_target` put it in.
     """
     distinct = (~is_repeated(rollouts.items)).sum(dim=1)  # (B,)
     drawn = rollouts.hits.any(dim=1) if rollouts.target_drawn is None else rollouts.target_drawn
-    return {
-        "distinct_items": float(distinct.float().mean()),
-        "target_rate": float(drawn.float().mean()),
-        "seconds/draw": seconds,
-    }
+    return {"distinct_items": float(distinct.float().mean()), "target_rate": float(drawn.float().mean())}
