@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 import sidrec
 from sidrec.config import Config, load_config
 from sidrec.metrics import PADDING
-from sidrec.rewards import Rollouts
+from sidrec.rewards import Rollouts, combine_rewards
 from sidrec.shared_prefix import CompletionScores
 from sidrec.trainers.rl import ReReTrainer
 
@@ -275,10 +276,12 @@ def test_preferences_score_groups_with_a_target_and_a_wrong_item_alone(
     """Rewards say nothing here: they are all 0."""
     worst = worst_items(young_run)
     rows = prompts(HISTORIES[:4], [worst[0], *TARGETS[1:3], worst[3]])
-    settings = {"num_generations": 20, "rewards": {"rule": 0.0}, "beta": 1.0}
+    settings = {"num_generations": 20, "beta": 1.0}
+    nothing = {"nothing": lambda rollouts: torch.zeros(rollouts.items.shape)}
     counts = {}
     for objective in ("grpo", "s_dpo"):
         trainer = make_trainer(young_run, young_config, rows, tmp_path, objective=objective, **settings)
+        trainer.reward = partial(combine_rewards, weights={"nothing": 1.0}, functions=nothing)
         batch = trainer._generate_and_score_completions(groups_of(trainer))
         counts[objective] = len(batch["codes"])
         if objective == "s_dpo":

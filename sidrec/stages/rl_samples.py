@@ -16,6 +16,8 @@ from sidrec.stages.run import Run
 from sidrec.text_table import table_lines
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sidrec.rewards import RewardParts, Rollouts
     from sidrec.trainers.rl import ReReTrainer
 
