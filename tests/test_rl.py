@@ -24,7 +24,7 @@ from sidrec.stages.run import load_run
 from sidrec.stages.training import Validation
 from sidrec.trainers.callbacks import TrainingReport
 from sidrec.trainers.drawing import Drawing
-from sidrec.trainers.rl import EpochSampler, ReReTrainer, _unused_reward
+from sidrec.trainers.rl import ReReTrainer, _unused_reward
 
 HISTORIES = [[(n + step) % 24 for step in range(3)] for n in range(24)]
 TARGETS = [(n + 3) % 24 for n in range(24)]
@@ -72,7 +72,7 @@ def make_trainer(
 
 def groups_of(trainer: ReReTrainer) -> list[dict[str, Any]]:
     """Every row of the trainer, G times in a row, as TRL hands them over."""
-    return [row for row in trainer.train_dataset for _ in range(trainer.args.num_generations)]
+    return [row for row in trainer.prompts for _ in range(trainer.args.num_generations)]
 
 
 def worst_items(run: Path) -> list[int]:
@@ -307,14 +307,3 @@ def test_a_step_is_reported_with_its_rewards_groups_and_kl(
         assert part in step
     assert evaluation.startswith("rl: step 1 of 1, loss ")
     assert "valid NDCG@10 0." in evaluation
-
-
-def test_the_order_of_prompts_is_by_seed_and_epoch_alone() -> None:
-    def order(epoch: int, *, seed: int = 0) -> list[int]:
-        sampler = EpochSampler(range(8), mini_repeat_count=1, batch_size=4, seed=seed)
-        sampler.set_epoch(epoch)
-        return list(sampler)
-
-    assert sorted(order(1)) == list(range(8))
-    assert order(1) == order(1)
-    assert order(0) != order(1) != order(1, seed=1)

@@ -76,7 +76,8 @@ class TrainingReport(TrainerCallback):
                 f"{key[7:]} {value:+.4f}" for key, value in logs.items() if key.startswith("reward/")
             )
             logger.info(
-                "%s: step %d of %d, reward %+.4f (%s), groups: HR@1 %.3f, NDCG %.3f, dead %.0f%%; KL %.5f",
+                "%s: step %d of %d, reward %+.4f (%s), groups: HR@1 %.3f, NDCG %.3f, dead %.0f%% of %.0f; "
+                "KL %.5f",
                 self._name,
                 state.global_step,
                 state.max_steps,
@@ -85,6 +86,7 @@ class TrainingReport(TrainerCallback):
                 logs["group_hr@1"],
                 logs["group_ndcg"],
                 100 * logs["dead_groups"],
+                logs["drawn_prompts"],
                 max(0.0, logs.get("kl") or 0.0),  # below 0 by rounding only
             )
 
