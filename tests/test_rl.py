@@ -23,6 +23,7 @@ from sidrec.stages.rl_decision import decide
 from sidrec.stages.run import load_run
 from sidrec.stages.training import Validation
 from sidrec.trainers.callbacks import TrainingReport
+from sidrec.trainers.curriculum import Curriculum
 from sidrec.trainers.drawing import Drawing
 from sidrec.trainers.rl import ReReTrainer, _unused_reward
 
@@ -53,6 +54,7 @@ def make_trainer(
     folder: Path,
     *,
     cls: type[ReReTrainer] = ReReTrainer,
+    curriculum: Curriculum | None = None,
     **settings: Any,
 ) -> ReReTrainer:
     """A trainer of the run's SFT model with the stage's own arguments; `settings` replace keys of `rl`."""
@@ -67,6 +69,8 @@ def make_trainer(
         reward=partial(combine_rewards, weights=config.rl.rewards),
         validate=Validation(sid_model, loaded.split.valid, 60, config),
         callbacks=[TrainingReport("rl")],
+        curriculum=curriculum,
+        objective=config.rl.objective,
     )
 
 

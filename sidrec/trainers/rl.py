@@ -216,7 +216,7 @@ class ReReTrainer(JudgedByRanking, GRPOTrainer):
     ) -> Any:
         """Return TRL's loss over the live groups, weighted by their share: dead ones add nothing."""
         if self._objective == "sft":
-            return imitation_loss(self._sid_model.scorer, inputs)
+            return imitation_loss(self._sid_model.scorer, inputs) / self.current_gradient_accumulation_steps
         codes = inputs["codes"]  # (B', G, L)
         if len(codes) == 0:
             return 0.0 * sum(parameter.sum() for parameter in model.parameters())
