@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from sidrec.artifacts import read_json, write_json
+from sidrec.processes import process_index
 from sidrec.rewards import RewardParts, Rollouts, dead_groups
 
 REPLAYED = 4
 """Of so many prompts that a step is handed, one may be there for another time."""
-STATE_FILE = "curriculum.json"
 Kind = Literal["none", "live", "replay"]
 
 
@@ -118,13 +118,17 @@ class Curriculum:
     def save(self, directory: Path) -> None:
         """Write what is to be known of the batches so far."""
         if self.kind == "replay":
-            write_json(directory / STATE_FILE, self.returning)
+            write_json(_state_file(directory), self.returning)
 
     def load(self, directory: Path) -> None:
         """Read what `save` wrote."""
         if self.kind == "replay":
-            read = read_json(directory / STATE_FILE)
+            read = read_json(_state_file(directory))
             self.returning = {int(batch): places for batch, places in read.items()}
+
+
+def _state_file(directory: Path) -> Path:
+    return directory / f"curriculum_{process_index()}.json"  # each process has prompts of its own
 
 
 def draw_until_live(

@@ -59,7 +59,7 @@ class PromptOrder:
         self._counts = [max(1, round(weight / largest * once)) for weight in weights]
         self._seed = seed
         self.size = sum(self._counts)
-        self._last_pass = (-1, np.empty(0, dtype=np.int64))
+        self._passes: dict[int, np.ndarray] = {}
 
     def rows(self, start: int, count: int) -> np.ndarray:
         """Return the row numbers at the places from `start` on, (count,) int64."""
@@ -72,12 +72,14 @@ class PromptOrder:
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
     def _pass(self, number: int) -> np.ndarray:
-        if self._last_pass[0] != number:
+        if number not in self._passes:
+            for old in sorted(self._passes)[:-1]:  # two are held: what comes back may be of the one before
+                del self._passes[old]
             kinds = [self._of_kind(kind, number) for kind in range(len(self._rows))]
             when = [moments for moments, _ in kinds]
             order = np.argsort(np.concatenate(when), kind="stable")
-            self._last_pass = (number, np.concatenate([rows for _, rows in kinds])[order])
-        return self._last_pass[1]
+            self._passes[number] = np.concatenate([rows for _, rows in kinds])[order]
+        return self._passes[number]
 
     def _of_kind(self, kind: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return when in a pass, in [0, 1), rows of a kind come, and which."""
