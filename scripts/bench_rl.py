@@ -212,7 +212,8 @@ def trainer_of(way: str, case: Case, *, bf16: bool, device: str) -> GRPOTrainer:
 def step(trainer: GRPOTrainer) -> dict[str, Any]:
     """Draw, reward, score and go back to the gradients; return what a step made."""
     trainer.model.zero_grad()
-    rows = [row for row in trainer.train_dataset for _ in range(GENERATIONS)]
+    prompts = trainer.prompts if isinstance(trainer, ReReTrainer) else trainer.train_dataset
+    rows = [{**row, "place": place} for place, row in enumerate(prompts) for _ in range(GENERATIONS)]
     made = trainer._generate_and_score_completions(rows)
     with trainer.accelerator.autocast():
         trainer.compute_loss(trainer.model, made).backward()

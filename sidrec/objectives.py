@@ -72,22 +72,27 @@ class Objective:
         return self.name in PREFERENCES
 
     @property
+    def imitates(self) -> bool:
+        """Whether it learns the targets themselves, without rollouts."""
+        return self.name == "sft"
+
+    @property
     def is_of_trl(self) -> bool:
         """Whether TRL's `GRPOTrainer` has the loss."""
-        return not self.prefers and self.name != "rloo"
+        return not (self.prefers or self.imitates or self.name == "rloo")
 
     def live(self, rollouts: Rollouts, rewards: Tensor) -> Tensor:
         """Tell which groups there is something to learn from, (B,) bool, by items or (B, G) rewards."""
         return preference_groups(rollouts) if self.prefers else ~dead_groups(rewards)
 
     def advantages(self, rewards: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the (B, G) advantages of (B, G) rewards; 0 for a preference, which has none.
+        """Return the (B, G) advantages of (B, G) rewards; 0 for preferences and imitation, which have none.
 
         Args:
             rewards: Of the rollouts.
             weights: (B, G) importance weights, for the losses of TRL's; None: all rollouts count alike.
         """
-        if self.prefers:
+        if self.prefers or self.imitates:
             return torch.zeros_like(rewards)
         if self.name == "rloo":
             return leave_one_out_advantages(rewards)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,7 +12,7 @@ from sidrec.sections import TRAINER_OF_OURS, Normalization, Section, check_train
 Sampling = Literal["beam", "sample", "dynamic", "sample_without_replacement", "mixed"]
 OffPolicy = Literal["ignore", "importance"]
 
-ObjectiveName = Literal["grpo", "dapo", "dr_grpo", "gspo", "rloo", "s_dpo", "dpo"]
+ObjectiveName = Literal["grpo", "dapo", "dr_grpo", "gspo", "rloo", "s_dpo", "dpo", "sft"]
 Scaling = Literal["group", "batch", "none"]
 PREFERENCES = ("s_dpo", "dpo")
 # Fields of GRPOConfig that TRL's own losses read: those on the ratio to the policy that drew the rollouts,
@@ -56,6 +56,30 @@ ROLLOUTS_OF_OURS = {
 class RLConfig(Section):
     """ReRe: reinforcement learning on constrained beams."""
 
+    start: Literal["sft", "base"] = Field(
+        "sft",
+        description="What RL begins from, and what KL is measured to: the model of sft, or the one that sft "
+        "began from.",
+    )
+    tasks: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=lambda: {"next_item": 1.0},
+        description="What is asked: task of SFT that is answered with a SID -> its share of the prompts.",
+    )
+    prompts: Literal["seen", "held_out", "mixed"] = Field(
+        "seen",
+        description="Prompts whose targets SFT had a loss on; those that split.rl_share kept from it; or "
+        "both half and half.",
+    )
+    curriculum: Literal["none", "live", "replay"] = Field(
+        "none",
+        description="none: every prompt drawn is one of the step; live: prompts are drawn until "
+        "prompts_per_step of them have rollouts of unequal rewards; replay: so, and some of those that "
+        "missed the target come back.",
+    )
+    max_draws: int = Field(
+        4, ge=1, description="With a curriculum, a step draws at most so many times prompts_per_step prompts."
+    )
+    replay_after: int = Field(8, ge=1, description="Batches of prompts until a missed one comes back.")
     num_generations: int = Field(16, ge=2, description="G rollouts per prompt (ReRe: 16).")
     sampling: Sampling = Field(
         "beam",
@@ -88,7 +112,8 @@ class RLConfig(Section):
     objective: ObjectiveName = Field(
         "grpo",
         description="What is minimized: grpo, dapo, dr_grpo, gspo (TRL's losses), rloo; or, in the same "
-        "groups, the preference of the target to the other items: s_dpo, dpo.",
+        "groups, the preference of the target to the other items: s_dpo, dpo. sft: the cross entropy of the "
+        "targets at the same prompts, without rollouts: the control that RL has to beat.",
     )
     updates_per_batch: int = Field(
         1, ge=1, description="Optimizer steps on the same rollouts (mu in GRPO); steps counts all of them."
@@ -101,8 +126,8 @@ class RLConfig(Section):
     beta: float = Field(
         0.04,
         ge=0,
-        description="Weight of the KL term to the SFT model; for s_dpo and dpo DPO's beta, which is 1 if "
-        "absent.",
+        description="Weight of the KL term to the model that RL begins from; for s_dpo and dpo DPO's beta, "
+        "which is 1 if absent.",
     )
     rewards: dict[str, float] = Field(
         default_factory=lambda: {"rule": 1.0, "ranking": 1.0},
@@ -111,8 +136,8 @@ class RLConfig(Section):
     )
     keep: Literal["better", "rl"] = Field(
         "better",
-        description="What rl/ holds in the end: better: RL's model where valid shows a gain, else SFT's; rl: "
-        "RL's, whatever valid says.",
+        description="What rl/ holds in the end: better: RL's model where valid shows a gain, else the one "
+        "that it began from; rl: RL's, whatever valid says.",
     )
     shuffle_targets: bool = Field(
         False, description="A control: every prompt is rewarded for the target of another one."
@@ -145,17 +170,17 @@ class RLConfig(Section):
                 f"beta=0 leaves nothing of {self.objective}, whose loss is of beta times a log-ratio; set it "
                 "above 0, such as 1"
             )
-        if prefers and self.scale_rewards is not None:
+        if (prefers or self.objective == "sft") and self.scale_rewards is not None:
             raise ValueError(
-                f"scale_rewards changes nothing with objective={self.objective}, which only logs rewards"
+                f"scale_rewards changes nothing with objective={self.objective}, which has no advantages"
             )
         if self.objective == "rloo" and self.scale_rewards not in (None, "none"):
             raise ValueError(
                 f"objective=rloo does not scale its advantages; leave scale_rewards={self.scale_rewards} out"
             )
-        acting = READ_BY_TRL
-        if prefers or self.objective == "rloo":
-            acting = set() if prefers else {"epsilon", "epsilon_high"}
+        acting = {"rloo": {"epsilon", "epsilon_high"}, "s_dpo": set(), "dpo": set(), "sft": set()}.get(
+            self.objective, READ_BY_TRL
+        )
         given = READ_BY_TRL & set(self.trainer)
         if idle := sorted(given - acting):
             raise ValueError(f"trainer: {', '.join(idle)} changes nothing with objective={self.objective}")
@@ -182,6 +207,27 @@ class RLConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _prompts_act(self) -> RLConfig:
+        """Refuse settings of prompts that would change nothing, or could not be done."""
+        if not any(self.tasks.values()):
+            raise ValueError("tasks: no task has a weight above 0; set one, such as rl.tasks.next_item=1")
+        if self.objective == "sft" and self.curriculum != "none":
+            raise ValueError(
+                f"curriculum={self.curriculum} looks at the rewards of rollouts, and objective=sft draws "
+                "none; set curriculum=none"
+            )
+        defaults = type(self).model_fields
+        if self.curriculum == "none" and self.max_draws != defaults["max_draws"].default:
+            raise ValueError(
+                "max_draws changes nothing with curriculum=none; set live or replay, or leave it out"
+            )
+        if self.curriculum != "replay" and self.replay_after != defaults["replay_after"].default:
+            raise ValueError(
+                "replay_after changes nothing unless curriculum is replay; set that, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _switches_of_drawing_change_something(self) -> RLConfig:
         if self.sampling == "beam" and self.temperature != 1:
             raise ValueError(
@@ -190,7 +236,7 @@ class RLConfig(Section):
             )
         if self.off_policy == "ignore":
             return self
-        if self.objective in (*PREFERENCES, "rloo") or self.scaling == "batch":
+        if self.objective in (*PREFERENCES, "rloo", "sft") or self.scaling == "batch":
             raise ValueError(
                 f"off_policy=importance weighs advantages within a group, which objective={self.objective} "
                 f"with scale_rewards={self.scaling} does not have; set off_policy=ignore"

@@ -263,10 +263,10 @@ class EvaluationConfig(Section):
     exclude_history: bool = Field(
         False, description="Leave items of a user's history out of the lists, of every model alike."
     )
-    controls: tuple[Literal["shuffled", "random", "shuffled_targets"], ...] = Field(
+    controls: tuple[Literal["shuffled", "random", "shuffled_targets", "continued_sft"], ...] = Field(
         (),
         description="What `sidrec run` also trains, under controls/: shuffled or random semantic IDs in "
-        "place of ours, RL with shuffled targets.",
+        "place of ours, RL with shuffled targets, SFT on RL's prompts for what RL cost.",
     )
 
 

@@ -5,17 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import toy
 from conftest import Ended
 
 import sidrec
 from sidrec.config import Config, load_config
-from sidrec.sid_model import SIDModel
 from sidrec.stages.pipeline import result_directories
-from sidrec.stages.rl_prompts import rl_prompts
-from sidrec.stages.run import load_run
 from tokenizer.semantic_ids import SemanticIDs
 
 CHEAP = {
@@ -78,16 +74,6 @@ def test_controls_are_not_run_again(controlled: Config) -> None:
     before = toy.contents(controlled.output)
     sidrec.run(controlled)
     assert toy.contents(controlled.output) == before
-
-
-def test_shuffled_targets_are_the_same_ones_at_other_prompts(toy_config: Config, toy_run: Path) -> None:
-    run = load_run(toy_config)
-    builder = SIDModel.load(toy_run / "sft").prompts
-    plain, shuffled = rl_prompts(run, builder), rl_prompts(run, builder, shuffle_seed=0)
-    assert plain["history"] == shuffled["history"]
-    assert Counter(plain["target"]) == Counter(shuffled["target"])
-    assert np.mean(np.array(plain["target"]) != np.array(shuffled["target"])) > 0.8
-    assert rl_prompts(run, builder, shuffle_seed=0)["target"] == shuffled["target"]
 
 
 def test_a_source_is_dealt_anew(toy_run: Path, tmp_path: Path) -> None:

@@ -21,12 +21,14 @@ from sidrec.rewards import Rollouts, combine_rewards, rule_reward
 from sidrec.rl_config import ObjectiveName
 from sidrec.shared_prefix import CompletionScores
 from sidrec.sid_model import SIDModel
-from sidrec.stages.rl import grpo_arguments, make_drawing
+from sidrec.stages.rl import make_drawing
+from sidrec.stages.rl_arguments import grpo_arguments
 from sidrec.stages.rl_decision import decide
 from sidrec.stages.run import load_run
 from sidrec.stages.training import Validation
 from sidrec.trainers.callbacks import TrainingReport
-from sidrec.trainers.rl import EpochSampler, ReReTrainer, _unused_reward
+from sidrec.trainers.curriculum import Curriculum
+from sidrec.trainers.rl import ReReTrainer, _unused_reward
 
 HISTORIES = [[(n + step) % 24 for step in range(3)] for n in range(24)]
 TARGETS = [(n + 3) % 24 for n in range(24)]
@@ -64,6 +66,7 @@ def make_trainer(
     folder: Path,
     *,
     cls: type[ReReTrainer] = ReReTrainer,
+    curriculum: Curriculum | None = None,
     **settings: Any,
 ) -> ReReTrainer:
     """A trainer of the run's SFT model with the stage's own arguments; `settings` replace keys of `rl`."""
@@ -79,12 +82,13 @@ def make_trainer(
         validate=Validation(sid_model, loaded.split.valid, 60, config),
         callbacks=[TrainingReport("rl")],
         objective=Objective(config.rl.objective, config.rl.scaling),
+        curriculum=curriculum,
     )
 
 
 def groups_of(trainer: ReReTrainer) -> list[dict[str, Any]]:
     """Every row of the trainer, G times in a row, as TRL hands them over."""
-    return [row for row in trainer.train_dataset for _ in range(trainer.args.num_generations)]
+    return [row for row in trainer.prompts for _ in range(trainer.args.num_generations)]
 
 
 def worst_items(run: Path) -> list[int]:
@@ -327,14 +331,3 @@ def test_a_step_is_reported_with_its_rewards_groups_and_kl(
         assert part in policy
     assert evaluation.startswith("rl: step 1 of 1, loss ")
     assert "valid NDCG@10 0." in evaluation
-
-
-def test_the_order_of_prompts_is_by_seed_and_epoch_alone() -> None:
-    def order(epoch: int, *, seed: int = 0) -> list[int]:
-        sampler = EpochSampler(range(8), mini_repeat_count=1, batch_size=4, seed=seed)
-        sampler.set_epoch(epoch)
-        return list(sampler)
-
-    assert sorted(order(1)) == list(range(8))
-    assert order(1) == order(1)
-    assert order(0) != order(1) != order(1, seed=1)

@@ -26,7 +26,8 @@ from sidrec.prompts import PromptSettings
 from sidrec.rewards import Rollouts, combine_rewards
 from sidrec.sid_model import SIDModel
 from sidrec.stages.pipeline import notes
-from sidrec.stages.rl import check_rl, grpo_arguments, stage_of, stages_of
+from sidrec.stages.rl import check_rl, stage_of, stages_of
+from sidrec.stages.rl_arguments import grpo_arguments
 from sidrec.stages.rl_rewards import make_reward, reward_inputs
 from sidrec.stages.run import load_run
 from sidrec.trainers.drawing import Drawing
@@ -156,7 +157,7 @@ def test_a_step_in_two_passes_is_the_step_in_one(tmp_path: Path) -> None:
 
 def test_a_prompt_that_stands_in_a_batch_twice_is_two_groups_alike(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path, "rl.num_generations=12")
-    rows = [trainer.train_dataset[place] for place in (3, 3, 5)]
+    rows = [trainer.prompts[place] for place in (3, 3, 5)]
     batch = trainer._generate_and_score_completions([row for row in rows for _ in range(12)])
     assert batch["codes"].shape == (3, 12, 3)
     assert torch.equal(batch["codes"][0], batch["codes"][1])

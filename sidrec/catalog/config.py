@@ -65,3 +65,10 @@ class SplitConfig(Section):
         description="leave_one_out: the last event of a user is test, the one before valid, the rest train; "
         "users with fewer than 3 events are train only.",
     )
+    rl_share: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Share of the users whose last train event SFT does not see, for rl.prompts=held_out or "
+        "mixed; it stays in the histories of valid and test, and in what baselines learn from.",
+    )

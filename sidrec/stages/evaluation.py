@@ -80,17 +80,24 @@ def _check_source(output: Path, name: str) -> None:
     """Refuse an RL model that was made from another SFT model than the run holds now."""
     if name != "rl" or not (output / "sft" / "manifest.json").is_file():
         return
-    expected, held = read_manifest(output / "rl")["inputs"]["weights"], weights_hash(output / "sft")
-    if expected != held:
+    expected, held = _source_of_rl(output), weights_hash(output / "sft")
+    if expected is not None and expected != held:
         raise ArtifactError(
             f"{output / 'rl'} was made from another model (sha256 {expected[:8]}) than {output / 'sft'} "
             f"holds now ({held[:8]}). Rerun: sidrec rl"
         )
 
 
+def _source_of_rl(output: Path) -> str | None:
+    """Return the hash of the SFT weights that RL began from, if it did so."""
+    weights: str | None = read_manifest(output / "rl")["inputs"].get("weights")
+    return weights
+
+
 def _training(output: Path, name: str) -> dict[str, Any]:
     """Say what the model cost: CPU seconds of all stages up to it, without the embeddings of a cache."""
-    stages = ("tokenize", "sft", "rl")[: 2 + (name == "rl")]
+    stages = ["tokenize", "sft"] if name == "sft" or _source_of_rl(output) is not None else ["tokenize"]
+    stages += ["rl"] if name == "rl" else []
     present = [output / stage for stage in stages if (output / stage / "manifest.json").is_file()]
     seconds = [read_manifest(directory).get("cpu_seconds", math.nan) for directory in present]
     total = sum(seconds)  # runs of older versions do not say

@@ -15,6 +15,7 @@ from sidrec.config import Config
 from sidrec.stages import sft as sft_stage
 from sidrec.stages import tokenization
 from sidrec.stages.baselines import run_baselines
+from sidrec.stages.continued_sft import continued_sft
 from sidrec.stages.evaluation import MODELS, evaluate
 from sidrec.stages.model_making import check_model_settings
 from sidrec.stages.rl import check_rl, rl
@@ -73,6 +74,8 @@ def _control(config: Config, name: str, catalog: Catalog) -> None:
     changes["embedding"] = config.embedding.model_copy(update={"cache": cache})
     if name == "shuffled_targets":
         changes["rl"] = config.rl.model_copy(update={"shuffle_targets": True, "keep": "rl"})
+    elif name == "continued_sft":
+        changes["rl"] = continued_sft(config)
     else:
         source = config.output if name == "shuffled" else None
         changes["tokenizer"] = config.tokenizer.model_copy(update={"method": name, "source": source})

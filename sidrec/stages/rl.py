@@ -1,45 +1,38 @@
-"""Stage `rl`: ReRe, from the aligned model of `sft`."""
+"""Stage `rl`: ReRe, from the aligned model of `sft`, or from the one before it."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.catalog import Catalog, Split
+from sidrec.catalog.reservation import reserved_users
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.generations import FIRST
-from sidrec.processes import num_processes
+from sidrec.stages.continued_sft import affordable_steps
+from sidrec.stages.rl_arguments import grpo_arguments
 from sidrec.stages.rl_decision import decide
-from sidrec.stages.rl_prompts import rl_prompts
+from sidrec.stages.rl_prompts import check_prompts, rl_prompts, rl_tasks, task_settings
 from sidrec.stages.rl_rewards import check_reward_settings, make_reward, reward_inputs, reward_stages
 from sidrec.stages.rl_samples import write_rollouts
-from sidrec.stages.run import Run, check_semantic_ids, load_run, weights_hash
+from sidrec.stages.rl_start import start_directory, start_inputs, start_settings
+from sidrec.stages.run import Run, load_run
 from sidrec.stages.sft_tasks import resolve_prompts
+from sidrec.tasks.task import column_inputs
 
 if TYPE_CHECKING:
     from sidrec.sid_model import SIDModel
     from sidrec.trainers.drawing import Drawing
 
 logger = logging.getLogger(__name__)
-TRLS_LOSSES: Mapping[str, dict[str, Any]] = MappingProxyType(
-    {
-        "dapo": {"loss_type": "dapo", "epsilon_high": 0.28},  # clip-higher, arXiv:2503.14476, section 4.1
-        "dr_grpo": {"loss_type": "dr_grpo"},
-        "gspo": {"loss_type": "grpo", "importance_sampling_level": "sequence"},
-    }
-)
-"""What makes TRL's GRPO another objective."""
 
 
 def rl(config: Config) -> Path:
-    """Train on constrained beams and write the better of SFT and RL to `rl/`.
+    """Train on constrained beams and write the better of RL and what it began from to `rl/`.
 
     RL is better if the paired interval of its gain in NDCG@10 over all valid users lies above 0;
     `metrics.json` says which was kept, with the difference. `rl.keep=rl` keeps RL's model all the same.
@@ -54,16 +47,15 @@ def rl(config: Config) -> Path:
     run = load_run(config)
     check_rl(config, run.catalog, run.split)
     stage = stage_of(config, run)
-    source = config.output / "sft"
     if stage.is_done():
         logger.info("rl: done before, nothing to redo")
         return stage.directory
     from sidrec.stages.training import keep_reports
 
-    metrics = _train(config, run, source, stage)
+    metrics = _train(config, run, stage)
     directory = stage.partial
     write_json(directory / "metrics.json", metrics)
-    shutil.copy(source / "items.parquet", directory / "items.parquet")
+    run.catalog.items[["item_id", "title"]].to_parquet(directory / "items.parquet", index=False)
     keep_reports(directory / CHECKPOINTS)
     stage.finish(config.to_yaml())
     return stage.directory
@@ -74,14 +66,17 @@ def stage_of(config: Config, run: Run) -> Stage:
 
     Raises:
         ArtifactError: If `sft` has not been run, or on other semantic IDs.
+        ConfigError: If a task of `rl.tasks` cannot be used.
     """
-    source = config.output / "sft"
-    check_semantic_ids(source, run.semantic_ids)
+    tasks = rl_tasks(config, run.catalog)
     settings = {
         "rl": config.rl.model_dump(mode="json"),
+        "tasks": task_settings(tasks),
         "evaluation": config.evaluation.model_dump(include={"num_beams", "bootstrap_samples"}),
+        **start_settings(config),
     }
-    inputs = run.inputs() | {"weights": weights_hash(source)} | reward_inputs(config, run)
+    inputs = run.training_inputs() | column_inputs(tasks, run.catalog)
+    inputs |= start_inputs(config, run) | reward_inputs(config, run)
     return Stage(config.output / "rl", "rl", settings, inputs, config.seed)
 
 
@@ -94,8 +89,8 @@ def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
     """Raise what `rl` would raise about its settings, before anything is trained.
 
     Raises:
-        ConfigError: If a reward cannot be used, G exceeds the catalogue, a step wants more prompts than exist
-            or cannot be divided, or the trainer's options cannot be used.
+        ConfigError: If a reward cannot be used, G exceeds the catalogue, the prompts are as `check_prompts`
+            has it or cannot be divided, or the trainer's options cannot be used.
     """
     check_reward_settings(config, catalog)
     normalization = config.rl.logprobs or resolve_prompts(config).normalization
@@ -110,15 +105,16 @@ def check_rl(config: Config, catalog: Catalog, split: Split) -> None:
             f"rl.num_generations: {config.rl.num_generations} distinct rollouts of a prompt were asked for, "
             f"but the catalogue has {catalog.num_items} items. Lower it."
         )
-    num_prompts = sum(max(0, len(history) - 1) for history in split.train)
-    if config.rl.prompts_per_step > num_prompts:
+    reserved = reserved_users(split.train, config.split.rl_share, config.seed)
+    check_prompts(config, catalog, split, reserved)
+    if config.rl.objective == "sft" and "continued_sft" in config.evaluation.controls:
         raise ConfigError(
-            f"rl.prompts_per_step: {config.rl.prompts_per_step} prompts of a step were asked for, but train "
-            f"histories give {num_prompts} (an event after another one each). Lower it, or add events."
+            "evaluation.controls: continued_sft is a control of RL, and rl.objective=sft is the same. Leave "
+            "one of them out."
         )
 
 
-def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, Any]:
+def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.metrics import metrics_at_k
     from sidrec.objectives import Objective
     from sidrec.rewards.watch import find_hacking, mean_shares
@@ -126,80 +122,68 @@ def _train(config: Config, run: Run, source: Path, stage: Stage) -> dict[str, An
     from sidrec.stages.rl_figure import draw_history
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
+    from sidrec.trainers.curriculum import Curriculum
     from sidrec.trainers.history import HistoryFile, history_rows
     from sidrec.trainers.reward_watch import RewardWatch
     from sidrec.trainers.rl import ReReTrainer
     from sidrec.trainers.rl_diagnostics import history_columns
 
+    section = config.rl
+    source = start_directory(config, run, stage, rl_tasks(config, run.catalog))
     sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.scorer.require_linear_logits()
     sid_model.scorer.require_shared_prompts()
+    positions = getattr(sid_model.model.config.get_text_config(), "max_position_embeddings", None)
+    prompts = rl_prompts(config, run, sid_model.prompts, max_positions=positions)
     reward = make_reward(config, run, sid_model.model.device)
     directory = stage.begin()  # only now: what can be wrong until here leaves nothing behind
-    shuffle_seed = config.seed if config.rl.shuffle_targets else None
-    prompts = rl_prompts(run, sid_model.prompts, shuffle_seed=shuffle_seed)
-    history = HistoryFile(directory / "history.csv", history_columns(config.rl.rewards))
+    history = HistoryFile(directory / "history.csv", history_columns(section.rewards))
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
     before = judged.ranks()
-    sample = run.split.valid.draw(config.rl.validation_users, config.seed)
+    sample = run.split.valid.draw(section.validation_users, config.seed)
     start = float(metrics_at_k(before[sample], ks=(10,))["ndcg@10"].mean())
+    num_levels = run.semantic_ids.codes.shape[1]
+    args = grpo_arguments(config, num_levels, directory / CHECKPOINTS)
     trainer = ReReTrainer(
         sid_model,
-        prompts,
-        grpo_arguments(config, run.semantic_ids.codes.shape[1], directory / CHECKPOINTS),
+        prompts.rows,
+        args,
         drawing=make_drawing(sid_model, config),
         reward=reward,
-        validate=Validation(sid_model, run.split.valid, config.rl.validation_users, config),
-        callbacks=[TrainingReport("rl"), RewardWatch(config.rl.rewards, start), history],
-        objective=Objective(config.rl.objective, config.rl.scaling),
+        validate=Validation(sid_model, run.split.valid, section.validation_users, config),
+        callbacks=[TrainingReport("rl"), RewardWatch(section.rewards, start), history],
+        order=prompts.order,
+        curriculum=Curriculum(section.curriculum, section.max_draws, section.replay_after),
+        objective=Objective(section.objective, section.scaling),
     )
     logger.info(
-        "rl: %s prompts, %d per step, %d rollouts each", f"{len(prompts):,}", config.rl.prompts_per_step,
-        config.rl.num_generations,
+        "rl: %s prompts, %d per step, %d rollouts each", f"{len(prompts.rows):,}", section.prompts_per_step,
+        section.num_generations if section.objective != "sft" else 0,
     )  # fmt: skip
     started = time.monotonic()
     train(trainer, directory / CHECKPOINTS, "rl")
     sid_model.model.eval()
     after = judged.ranks()
     decision = decide(before, after, config)
-    if decision["kept"] == "sft":
+    if decision["kept"] != "rl":
         sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.save(directory)
-    write_rollouts(trainer, run, prompts, directory / "rollouts.parquet")
-    history.write(trainer.state.log_history)
-    draw_history(history_rows(trainer.state.log_history), directory / "history.png")
+    write_rollouts(trainer, run, prompts.rows, directory / "rollouts.parquet")
+    log = trainer.state.log_history
+    history.write(log)
+    draw_history(history_rows(log), directory / "history.png")
+    tokens = trainer.state.num_input_tokens_seen
     return {
         **decision,
-        "prompts": len(prompts),
+        "prompts": prompts.facts(),
+        "tokens": tokens,
+        "continued_sft_steps": affordable_steps(tokens, prompts, args, num_levels),
         "steps": trainer.state.global_step,
         "best_step": trainer.state.best_global_step,
-        "reward_shares": mean_shares(trainer.state.log_history),
-        "hacking": find_hacking(trainer.state.log_history, config.rl.rewards),
+        "reward_shares": mean_shares(log),
+        "hacking": find_hacking(log, section.rewards),
         "seconds": round(time.monotonic() - started, 1),
     }
-
-
-def prompts_of_a_pass(config: Config) -> int:
-    """Return how many prompts a process draws groups for at once: those of a step, divided evenly.
-
-    Raises:
-        ConfigError: If they cannot be divided: a group is never torn.
-    """
-    section = config.rl
-    accumulated = section.trainer.get("gradient_accumulation_steps", 1)
-    if type(accumulated) is not int or accumulated < 1:
-        raise ConfigError(
-            f"rl.trainer.gradient_accumulation_steps: expected a whole number from 1, got {accumulated!r}."
-        )
-    passes = accumulated * num_processes()
-    if section.prompts_per_step % passes:
-        raise ConfigError(
-            f"rl.prompts_per_step: {section.prompts_per_step} prompts, each with its whole group of "
-            f"{section.num_generations} rollouts, cannot be divided by {passes} (processes: "
-            f"{num_processes()}, rl.trainer.gradient_accumulation_steps: {accumulated}). Make it a multiple "
-            f"of {passes}."
-        )
-    return section.prompts_per_step // passes
 
 
 def make_drawing(sid_model: SIDModel, config: Config) -> Drawing:
@@ -216,42 +200,3 @@ def make_drawing(sid_model: SIDModel, config: Config) -> Drawing:
         off_policy=section.off_policy,
         seed=config.seed,
     )
-
-
-def grpo_arguments(config: Config, num_levels: int, directory: Path) -> Any:
-    """Return the trainer's `trl.GRPOConfig`; checkpoints go into `directory`.
-
-    Raises:
-        ConfigError: If `rl.trainer` names a field that it does not have, or gives it a value it refuses.
-    """
-    from trl import GRPOConfig
-
-    from sidrec.stages.training import checkpoints, make_arguments
-
-    section = config.rl
-    rollouts_of_pass = prompts_of_a_pass(config) * section.num_generations
-    # Not in a checkpoint: rollouts to be used again, and what is summed for the log since its last line.
-    cycle = section.updates_per_batch
-    logged = cycle * max(1, round(section.steps / 20 / cycle))
-    every = logged * max(1, round(section.steps / section.evaluations / logged))
-    ours = {
-        "max_steps": section.steps,
-        "per_device_train_batch_size": rollouts_of_pass,
-        "per_device_eval_batch_size": rollouts_of_pass,
-        "steps_per_generation": 1,
-        "gradient_accumulation_steps": 1,
-        "num_generations": section.num_generations,
-        "max_completion_length": num_levels,
-        "learning_rate": section.learning_rate,
-        "lr_scheduler_type": "linear",
-        "warmup_steps": 0.05,
-        "beta": section.beta,
-        "num_iterations": cycle,
-        **TRLS_LOSSES.get(section.objective, {"loss_type": "grpo"}),
-        "use_bias_correction_kl": False,
-        "mask_truncated_completions": False,
-        "gradient_checkpointing": False,
-        **checkpoints(directory, config.seed, every=every),
-        "logging_steps": logged,
-    }
-    return make_arguments(GRPOConfig, ours, section.trainer, "rl.trainer")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from sidrec.artifacts import load_semantic_ids, read_manifest, sha256_of_file
 from sidrec.catalog import Catalog, Split, read_catalog, split_catalog
+from sidrec.catalog.reservation import reservation_input, reserved_users, without_reserved
 from sidrec.config import Config
 from sidrec.errors import ArtifactError
 from tokenizer.semantic_ids import SemanticIDs
@@ -25,6 +26,8 @@ class Run:
     semantic_ids: SemanticIDs
     vectors: np.ndarray | None = None
     """(N, D) float32 item embeddings of `tokenize`, which diversity is measured by."""
+    reserved: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """(U,) bool, the users whose last train event SFT does not see; of length 0: none."""
 
     def inputs(self) -> dict[str, str]:
         """Return the hashes that a stage's fingerprint is made of."""
@@ -34,12 +37,21 @@ class Run:
             "semantic_ids": self.semantic_ids.sha256,
         }
 
+    def training_inputs(self) -> dict[str, str]:
+        """Return the hashes of `inputs`, and that of what is kept from SFT, if anything is."""
+        return self.inputs() | reservation_input(self.reserved)
+
+    def learned_histories(self) -> list[np.ndarray]:
+        """Return the train items that SFT learns from, user by user."""
+        return without_reserved(self.split.train, self.reserved) if len(self.reserved) else self.split.train
+
 
 def load_run(config: Config) -> Run:
     """Load what `tokenize` left in `config.output`.
 
     Raises:
         ArtifactError: If it did not finish, or was made from another catalogue than the config names.
+        ConfigError: If `split.rl_share` reserves nothing.
     """
     output = config.output
     manifest = read_manifest(output / "tokenize")
@@ -59,7 +71,9 @@ def load_run(config: Config) -> Run:
             )
     semantic_ids = load_semantic_ids(output / "tokenize")
     vectors = np.load(output / "tokenize" / "embeddings.npy", mmap_mode="r", allow_pickle=False)
-    return Run(output, catalog, split_catalog(catalog, config.split), semantic_ids, vectors)
+    split = split_catalog(catalog, config.split)
+    reserved = reserved_users(split.train, config.split.rl_share, config.seed)
+    return Run(output, catalog, split, semantic_ids, vectors, reserved)
 
 
 def check_semantic_ids(directory: Path, semantic_ids: SemanticIDs) -> None:

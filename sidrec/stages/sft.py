@@ -70,7 +70,7 @@ def stage_of(config: Config, run: Run) -> Stage:
         name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "sft", "split")
     }
     settings["num_beams"] = config.evaluation.num_beams
-    inputs = run.inputs() | column_inputs(check_sft(config, run.catalog), run.catalog)
+    inputs = run.training_inputs() | column_inputs(check_sft(config, run.catalog), run.catalog)
     inputs |= model_inputs(config, run)
     return Stage(config.output / "sft", "sft", settings, inputs, config.seed)
 

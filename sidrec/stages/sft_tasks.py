@@ -29,7 +29,8 @@ def row_source(
 ) -> RowSource:
     """Return what the rows of a run are made from."""
     values = Values(prompts, run.catalog.items, run.catalog.users)
-    return RowSource(prompts, values, run.split.train, rows=config.sft.rows, max_positions=max_positions)
+    histories = run.learned_histories()
+    return RowSource(prompts, values, histories, rows=config.sft.rows, max_positions=max_positions)
 
 
 def texts_of(catalog: Catalog) -> list[str]:

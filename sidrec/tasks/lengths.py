@@ -19,7 +19,9 @@ def most_tokens(task: Task, settings: PromptSettings, num_levels: int) -> int:
     return written
 
 
-def too_long(task: Task, tokens: int, max_positions: int, settings: PromptSettings) -> ConfigError:
+def too_long(
+    task: Task, tokens: int, max_positions: int, settings: PromptSettings, *, section: str = "sft"
+) -> ConfigError:
     """Return what refuses a row, with what to lower."""
     names = []
     if any(slot.of == "history" for slot in task.slots):
@@ -29,9 +31,10 @@ def too_long(task: Task, tokens: int, max_positions: int, settings: PromptSettin
     if any(slot.column is not None and not slot.is_title for slot in task.slots):
         names.append("max_text_tokens")
     limits = " or ".join(f"prompt.{name} (now {getattr(settings, name)})" for name in names)
+    advice = f"Lower {limits}" if names else "Shorten its words"
     return ConfigError(
-        f"sft.tasks.{task.name}: a row has {tokens} tokens, but the model has {max_positions} positions "
-        f"(max_position_embeddings). {f'Lower {limits}' if names else 'Shorten its words'}, or take a model "
+        f"{section}.tasks.{task.name}: a row has {tokens} tokens, but the model has {max_positions} "
+        f"positions (max_position_embeddings). {advice}, or take a model "
         "with more positions."
     )
 

@@ -1,21 +1,23 @@
 """ReRe on TRL's `GRPOTrainer`: constrained beams as rollouts, rewards over integers, one pass per group.
 
-Four private hooks of TRL 1.16 are overridden (the version is pinned): `_get_train_sampler` gives a resumed
-run the same prompts; `_generate_and_score_completions` makes a group's tensors, all with the group as first
-dimension, so that TRL's shuffling cannot tear groups apart; the other two are in `rl_loss`.
+Four private hooks of TRL 1.16 are overridden (the version is pinned): `_get_train_sampler` asks for places in
+an order of our own, so that a resumed run has the same prompts; `_generate_and_score_completions` makes a
+group's tensors, all with the group as first dimension, so that TRL's shuffling cannot tear groups apart; the
+other two are in `rl_loss`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from trl import GRPOConfig
-from trl.trainer.utils import RepeatSampler
 
 from sidrec.decoding import pad_prompts
 from sidrec.item_sum import sum_items
@@ -31,8 +33,12 @@ from sidrec.rewards import (
 from sidrec.scoring import SIDScorer
 from sidrec.shared_prefix import completion_scores
 from sidrec.sid_model import SIDModel
+from sidrec.trainers.compute import Groups, StepCost
+from sidrec.trainers.curriculum import Curriculum, Drawn, first_of
 from sidrec.trainers.drawing import Drawing, drawing_metrics
+from sidrec.trainers.imitation import imitation_batch
 from sidrec.trainers.judged import JudgedByRanking, Validate
+from sidrec.trainers.prompt_order import PromptOrder, PromptSampler, PromptStream, Rows
 from sidrec.trainers.rl_diagnostics import (
     Drift,
     Figures,
@@ -44,36 +50,44 @@ from sidrec.trainers.rl_diagnostics import (
 from sidrec.trainers.rl_loss import GroupLoss
 
 
-class EpochSampler(RepeatSampler):
-    """TRL's sampler with an order from (seed, epoch) alone, so that a resumed run has the same."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Take the order of an epoch; the Trainer calls this."""
-        self.generator.manual_seed((self.seed or 0) + 1_000_003 * epoch)
-
-
 class ReReTrainer(JudgedByRanking, GroupLoss):
     """Sharpen the ranking of an aligned model; rows carry `prompt_ids`, and `target` as a catalogue row."""
 
     def __init__(
         self,
         sid_model: SIDModel,
-        train_dataset: Dataset,
+        prompts: Rows,
         args: GRPOConfig,
         *,
         drawing: Drawing,
         reward: Callable[[Rollouts], RewardParts],
         validate: Validate,
         callbacks: list[TrainerCallback],
+        order: PromptOrder | None = None,
+        curriculum: Curriculum | None = None,
         objective: Objective | None = None,
     ) -> None:
-        """Prepare training; the reference is a copy of `sid_model` as it is now, GRPO the objective."""
+        """Prepare training; the reference is a copy of `sid_model` as it is now.
+
+        Args:
+            sid_model: What is trained.
+            prompts: Rows.
+            args: As `grpo_arguments` makes them.
+            drawing: How rollouts are drawn.
+            reward: Of rollouts.
+            validate: Returns the metrics by which the best checkpoint is kept.
+            callbacks: For the Trainer.
+            order: Of the rows; absent: each once per pass.
+            curriculum: Which of them a step takes; absent: all in turn.
+            objective: What is minimized; absent: GRPO.
+        """
+        unread = Dataset.from_dict({"prompt": [""]})  # TRL insists on one of this class; ours is put in below
         super().__init__(
             model=sid_model.model,
             reward_funcs=_unused_reward,
             args=args,
-            train_dataset=train_dataset,
-            eval_dataset=train_dataset,  # Trainer insists on one; `evaluate` below never reads it
+            train_dataset=unread,
+            eval_dataset=unread,  # Trainer insists on one; `evaluate` never reads it
             processing_class=sid_model.text_tokenizer,
             callbacks=[LinesEndAtCheckpoints(), *callbacks],
         )
@@ -81,12 +95,18 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
         self._sid_model = drawing.sid_model  # the same weights, normalized as `rl.logprobs` says
         self._validate = validate
         self._group_size: int = args.num_generations or 0
-        self._prompts = train_dataset
         self._prompts_per_step: int = (args.generation_batch_size or 0) // self._group_size
         self._generate_every: int = (args.steps_per_generation or 1) * args.num_iterations
+        self.prompts = prompts
+        self.objective: Objective = objective or Objective()
+        self._curriculum = curriculum or Curriculum()
+        self._batches = args.max_steps * args.gradient_accumulation_steps
+        self._stride = self._curriculum.stride(self._prompts_per_step)
+        order = order or PromptOrder(np.zeros(len(prompts), dtype=np.int64), [1.0], ["next_item"], args.seed)
+        self._stream = PromptStream(prompts, order, -(-self._batches // self._generate_every) * self._stride)
+        self.train_dataset = self._stream
         self.drawing = drawing
         self.reward = reward
-        self.objective: Objective = objective or Objective()
         self._codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
         self._reference: SIDScorer | None = None
         if self.ref_model is not None:
@@ -103,18 +123,52 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
         self._figures, self._watch = Figures(), Watch()
         self._stopwatch = Stopwatch(sid_model.model.device)
         self._drift: Drift | None = None
-        if args.beta == 0:
-            rows = [train_dataset[place]["prompt_ids"] for place in probes(len(train_dataset))]
+        if args.beta == 0 and not self.objective.imitates:
+            rows = [prompts[place]["prompt_ids"] for place in probes(len(prompts))]
             self._drift = Drift(sid_model, rows, self._group_size)
 
-    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
-        return EpochSampler(
-            self._prompts,
-            mini_repeat_count=self._group_size,
-            batch_size=self._prompts_per_step,
-            repeat_count=self._generate_every,
-            shuffle=True,
-            seed=self.args.seed,
+    def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
+        return PromptSampler(
+            prompts=self._prompts_per_step,
+            group_size=self._group_size,
+            updates=self._generate_every,
+            stride=self._stride,
+            batches=self._batches,
+        )
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Save with a checkpoint what the curriculum has to know, too."""
+        self._curriculum.save(Path(output_dir))
+        super()._save_rng_state(output_dir)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            self._curriculum.load(Path(checkpoint))
+        super()._load_rng_state(checkpoint)
+
+    def _draw(self, rows: list[dict[str, Any]]) -> Drawn:
+        rollouts = self.drawing.draw(rows, self.state.global_step)
+        self._stopwatch.lap("rollout")
+        rewards = self.reward(rollouts)
+        self._stopwatch.lap("reward")
+        return Drawn(rows, rollouts, rewards, self.objective.live(rollouts, rewards.total))
+
+    @property
+    def _needs_old(self) -> bool:
+        """Whether the policy moves on between two uses of the same rollouts."""
+        return self.args.gradient_accumulation_steps % self._generate_every != 0
+
+    def _count(self, drawn: list[dict[str, Any]], trained: list[dict[str, Any]]) -> None:
+        """Add what a batch costs to the tokens read; they are part of a checkpoint."""
+        cost = StepCost(
+            self._group_size,
+            self._codes.shape[1],
+            updates=self.num_iterations,
+            extra_passes=int(self._reference is not None) + int(self._needs_old),
+        )
+        groups = [Groups(len(rows), sum(len(row["prompt_ids"]) for row in rows)) for rows in (drawn, trained)]
+        self.state.num_input_tokens_seen += (
+            cost.of_imitation(groups[1]) if self.objective.imitates else cost.of_rl(*groups)
         )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -122,15 +176,18 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
         groups = inputs[:: self._group_size]
         if any(row["row"] != groups[i // self._group_size]["row"] for i, row in enumerate(inputs)):
             raise RuntimeError("TRL handed over a batch whose groups are torn; is trl==1.16 installed?")
-        rollouts = self.drawing.draw(groups, self.state.global_step)
-        self._stopwatch.lap("rollout")
-        rewards = self.reward(rollouts)
+        if self.objective.imitates:
+            self._count([], groups)
+            return imitation_batch(groups, self._codes, self._sid_model.prompts.pad_id)
+        drawn = self._curriculum.draw(groups, self._stream, self._draw, prompts=self._prompts_per_step)
+        rollouts, rewards = drawn.rollouts, drawn.rewards
         advantages = self.objective.advantages(rewards.total, rollouts.weights)
-        live = self.objective.live(rollouts, rewards.total)  # (B,)
-        self._watch.groups(live, rollouts.hits)
-        self._log_groups(rollouts, rewards, live)
-        kept = live.nonzero().squeeze(1).tolist()
-        prompts = [groups[place]["prompt_ids"] for place in kept]
+        self._watch.groups(drawn.live, rollouts.hits)
+        self._log_groups(rollouts, rewards, drawn.live)
+        live = first_of(drawn.live, len(groups))  # (B,)
+        kept = [drawn.rows[place] for place in live.nonzero().squeeze(1).tolist()]
+        self._count(drawn.rows, kept)
+        prompts = [row["prompt_ids"] for row in kept]
         prompt_ids, prompt_mask = (
             pad_prompts(prompts, self._sid_model.prompts.pad_id, live.device)
             if prompts
@@ -144,7 +201,7 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             "advantages": advantages[live],
             "hits": rollouts.hits[live],
             "num_items_in_batch": (codes != PADDING).sum(),
-            "live_share": live.float().mean(),
+            "live_share": live.float().sum() / len(groups),
         }
         self._stopwatch.lap("reward")
         if not prompts:
@@ -154,7 +211,7 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
                 output["ref_per_token_logps"] = completion_scores(
                     self._reference, prompt_ids, prompt_mask, codes
                 ).log_probs
-            if self.args.gradient_accumulation_steps % self._generate_every != 0:
+            if self._needs_old:
                 output["old_per_token_logps"] = completion_scores(
                     self._sid_model.scorer, prompt_ids, prompt_mask, codes
                 ).log_probs
@@ -175,6 +232,7 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             "group_hr@1": group_hit_at_1(rollouts).float().mean(),
             "group_ndcg": group_ndcg(rollouts).mean(),
             "dead_groups": 1 - live.float().mean(),
+            "drawn_prompts": float(len(live)),
         }
         for name, value in values.items():
             self._metrics["train"][name].append(float(value))

@@ -41,7 +41,7 @@ def history_columns(rewards: Iterable[str]) -> list[str]:
     return [
         *("learning_rate", "grad_norm", "reward", "ranked_reward"),
         *(f"{figure}/{name}" for figure in ("reward", "ranked_reward", "reward_share") for name in rewards),
-        *("group_hr@1", "group_ndcg", "dead_groups", "distinct_items", "target_rate"),
+        *("group_hr@1", "group_ndcg", "dead_groups", "drawn_prompts", "distinct_items", "target_rate"),
         *("kl", "kl_p50", "kl_p95", "kl_max", "drift"),
         *("entropy", "clip_share", "outside_trie", "completion_length"),
         *(f"seconds/{phase}" for phase in PHASES),
@@ -216,7 +216,7 @@ def groups_line(logs: Mapping[str, float]) -> str:
     parts = ", ".join(f"{key[7:]} {value:+.4f}" for key, value in logs.items() if key.startswith("reward/"))
     return (
         f"reward {logs['reward']:+.4f} ({parts}), groups: HR@1 {logs['group_hr@1']:.3f}, "
-        f"NDCG {logs['group_ndcg']:.3f}, dead {100 * logs['dead_groups']:.0f}%"
+        f"NDCG {logs['group_ndcg']:.3f}, dead {100 * logs['dead_groups']:.0f}% of {logs['drawn_prompts']:.0f}"
     )
 
 

@@ -16,6 +16,7 @@ from sidrec.metrics import PADDING
 from sidrec.objectives import Objective, ScoredGroups
 from sidrec.shared_prefix import CompletionScores, completion_scores
 from sidrec.sid_model import SIDModel
+from sidrec.trainers.imitation import imitation_loss
 from sidrec.trainers.rl_diagnostics import Drift, Figures, Stopwatch, Watch, policy_figures
 
 GIVEN = ("ref_per_token_logps", "old_per_token_logps")
@@ -44,6 +45,10 @@ class GroupLoss(GRPOTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the objective over the live groups, weighted by their share: dead ones add nothing."""
+        if self.objective.imitates:
+            loss = imitation_loss(self._sid_model.scorer, inputs) / self.current_gradient_accumulation_steps
+            self._stopwatch.lap("policy")
+            return loss
         codes = inputs["codes"]  # (B', G, L)
         if len(codes) == 0:
             return 0.0 * sum(parameter.sum() for parameter in model.parameters())
