@@ -1,5 +1,6 @@
 """Curricula of RL: prompts are drawn until enough of them teach something, and missed ones come back."""
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from test_rl import HISTORIES, TARGETS, make_trainer, prompts, weights, worst_items
 
 from sidrec.config import Config
+from sidrec.objectives import Objective
 from sidrec.rewards import RewardParts, Rollouts, combine_rewards
 from sidrec.trainers.curriculum import Curriculum, Drawn, draw_until_live, first_of
 
@@ -32,7 +34,8 @@ class Judge:
         self.asked.append(places)
         targets = torch.tensor([1 if place in self.hits else 9 for place in places])
         rollouts = Rollouts(torch.tensor([[1, 2]] * len(rows)), targets)
-        return Drawn(rows, rollouts, combine_rewards(rollouts, {"rule": 1.0}))
+        rewards = combine_rewards(rollouts, {"rule": 1.0})
+        return Drawn(rows, rollouts, rewards, Objective().live(rollouts, rewards.total))
 
 
 def handed(start: int, number: int) -> list[dict[str, Any]]:
@@ -139,7 +142,8 @@ def test_drawings_of_something_unknown_are_not_joined() -> None:
     class Odd(Judge):
         def __call__(self, rows: list[dict[str, Any]]) -> Drawn:
             drawn = super().__call__(rows)
-            return Drawn(drawn.rows, drawn.rollouts, RewardParts(drawn.rewards.total, {"rule": object()}))  # type: ignore[dict-item]
+            odd = RewardParts(drawn.rewards.total, {"rule": object()})  # type: ignore[dict-item]
+            return replace(drawn, rewards=odd)
 
     with pytest.raises(TypeError, match="object of several drawings cannot be joined"):
         draw_until_live(handed(0, 2), ({"place": place} for place in count(2)), Odd(), most=4)

@@ -210,7 +210,9 @@ def test_the_history_has_a_row_per_line_of_the_log_with_every_figure(young_run: 
         *history_columns(["rule", "ranking"]),
         *("valid_ndcg@10", "valid_hr@10"),
     ]
-    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [int(row["step"]) for row in rows] == [0, 1, 2, 3, 4, 5, 6]
+    start = rows.pop(0)
+    assert {name for name in start if start[name]} == {"step", "epoch", "valid_ndcg@10", "valid_hr@10"}
     for row in rows:
         empty = {name for name in row if row[name] == ""} - {"valid_ndcg@10", "valid_hr@10"}
         assert empty == {"drift"}
@@ -224,8 +226,11 @@ def test_the_history_has_a_row_per_line_of_the_log_with_every_figure(young_run: 
 
 
 def test_the_lines_of_a_step_say_figures_and_seconds() -> None:
-    logs = {"reward": 0.5, "reward/rule": 0.25, "group_hr@1": 0.5, "group_ndcg": 0.75, "dead_groups": 0.1}
-    assert groups_line(logs) == "reward +0.5000 (rule +0.2500), groups: HR@1 0.500, NDCG 0.750, dead 10%"
+    logs = {"reward": 0.5, "reward/rule": 0.25, "group_hr@1": 0.5, "group_ndcg": 0.75}
+    logs |= {"dead_groups": 0.1, "drawn_prompts": 20}
+    assert (
+        groups_line(logs) == "reward +0.5000 (rule +0.2500), groups: HR@1 0.500, NDCG 0.750, dead 10% of 20"
+    )
     logs = {f"seconds/{phase}": 0.125 for phase in rl_diagnostics.PHASES}
     seconds = "s per step: rollout 0.12, reward 0.12, reference 0.12, policy 0.12, backward 0.12"
     assert policy_line(logs) == seconds

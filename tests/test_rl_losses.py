@@ -277,11 +277,11 @@ def test_preferences_score_groups_with_a_target_and_a_wrong_item_alone(
     worst = worst_items(young_run)
     rows = prompts(HISTORIES[:4], [worst[0], *TARGETS[1:3], worst[3]])
     settings = {"num_generations": 20, "beta": 1.0}
-    nothing = {"nothing": lambda rollouts: torch.zeros(rollouts.items.shape)}
+    nothing = {"rule": lambda rollouts: torch.zeros(rollouts.items.shape)}
     counts = {}
     for objective in ("grpo", "s_dpo"):
         trainer = make_trainer(young_run, young_config, rows, tmp_path, objective=objective, **settings)
-        trainer.reward = partial(combine_rewards, weights={"nothing": 1.0}, functions=nothing)
+        trainer.reward = partial(combine_rewards, weights={"rule": 1.0}, functions=nothing)
         batch = trainer._generate_and_score_completions(groups_of(trainer))
         counts[objective] = len(batch["codes"])
         if objective == "s_dpo":
@@ -298,9 +298,9 @@ class Counted:
     def __init__(self, drawing: Any) -> None:
         self._drawing, self.prompts = drawing, []
 
-    def draw(self, rows: list[dict[str, Any]]) -> Rollouts:
+    def draw(self, rows: list[dict[str, Any]], step: int) -> Rollouts:
         self.prompts.append(len(rows))
-        return self._drawing.draw(rows)
+        return self._drawing.draw(rows, step)
 
 
 def test_several_updates_are_steps_on_the_same_rollouts(
@@ -340,7 +340,7 @@ def test_rl_with_several_updates_stopped_at_a_checkpoint_goes_on_to_the_same_fil
         sidrec.rl(config)
         results.append(results_of(config.output / "rl"))
     assert results[0] == results[1]
-    assert [row["step"] for row in results[0]["history.csv"]] == ["2", "4", "6"]
+    assert [row["step"] for row in results[0]["history.csv"]] == ["0", "2", "4", "6"]
     assert float(results[0]["history.csv"][-1]["kl"]) > 0
 
 

@@ -222,7 +222,7 @@ def test_both_items_of_a_sid_are_drawn_and_one_of_them_is_rewarded() -> None:
     codes = random_codes(num_items=8)
     codes[5] = codes[2]
     sid_model = make_sid_model(codes)
-    row = {"prompt_ids": sid_model.prompts.next_item([0, 1]), "history": [0, 1], "target": 5}
+    row = {"prompt_ids": sid_model.prompts.next_item([0, 1]), "history": [0, 1], "target": 5, "row": 0}
     drawn = Drawing(sid_model, 8).draw([row], 0)
     assert sorted(drawn.items[0].tolist()) == list(range(8))
     assert rule_reward(drawn)[0][drawn.items[0] == 5].tolist() == [1]
@@ -231,7 +231,7 @@ def test_both_items_of_a_sid_are_drawn_and_one_of_them_is_rewarded() -> None:
 
 def test_a_target_that_the_user_has_had_before_is_drawn_and_rewarded() -> None:
     sid_model = make_sid_model(random_codes(num_items=8))
-    row = {"prompt_ids": sid_model.prompts.next_item([3, 1]), "history": [3, 1], "target": 3}
+    row = {"prompt_ids": sid_model.prompts.next_item([3, 1]), "history": [3, 1], "target": 3, "row": 0}
     drawn = Drawing(sid_model, 8).draw([row], 0)
     assert rule_reward(drawn)[0][drawn.items[0] == 3].tolist() == [1]
     assert drawn.histories == [[3, 1]]
@@ -239,8 +239,13 @@ def test_a_target_that_the_user_has_had_before_is_drawn_and_rewarded() -> None:
 
 def test_title_prompts_and_prompts_with_a_history_are_rewarded_in_one_batch() -> None:
     sid_model = make_sid_model(random_codes(num_items=5))
-    title = {"prompt_ids": sid_model.text_tokenizer.encode("The red lamp"), "history": [], "target": 2}
-    told = {"prompt_ids": sid_model.prompts.next_item([1]), "history": [1], "target": 4}
+    title = {
+        "prompt_ids": sid_model.text_tokenizer.encode("The red lamp"),
+        "history": [],
+        "target": 2,
+        "row": 0,
+    }
+    told = {"prompt_ids": sid_model.prompts.next_item([1]), "history": [1], "target": 4, "row": 1}
     drawn = Drawing(sid_model, 5).draw([title, told, {**title, "history": None}], 0)
     found = combine_rewards(drawn, ALL, FUNCTIONS).parts
     assert found["rule"].sum(1).tolist() == [1, 1, 1]

@@ -48,7 +48,8 @@ def test_rl_from_a_base_needs_no_sft_and_is_compared_with_the_base(tokenized: Pa
     assert metrics["kept"] == "rl"
     assert set(metrics["ndcg@10"]) == {"base", "rl", "difference"}
     assert not (config.output / "sft").exists()
-    kl = [entry["kl"] for entry in metrics["history"] if "kl" in entry]
+    rows = toy.history((config.output / "rl" / "history.csv").read_bytes())
+    kl = [float(row["kl"]) for row in rows if row["kl"]]
     assert kl[0] == pytest.approx(0, abs=1e-6)  # the reference is the base
     (evaluation,) = sidrec.evaluate(config)
     measured = json.loads((evaluation / "metrics.json").read_text())
