@@ -44,8 +44,8 @@ from sidrec.rewards import Rollouts, combine_rewards
 from sidrec.sections import ModelConfig
 from sidrec.shared_prefix import completion_scores
 from sidrec.sid_model import SIDModel
-from sidrec.trainers.drawing import Drawing
-from sidrec.trainers.rl import ReReTrainer
+from sidrec.trainers.rl.drawing import Drawing
+from sidrec.trainers.rl.trainer import ReReTrainer
 from tokenizer.semantic_ids import SemanticIDs
 
 PROMPTS, GENERATIONS, LEVELS, CODES, ITEMS = 8, 16, 3, 256, 4000

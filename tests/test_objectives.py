@@ -13,7 +13,7 @@ from sidrec.config import load_config
 from sidrec.errors import ConfigError
 from sidrec.objectives import Objective, ScoredGroups, dpo_losses, penalized, rloo_loss, s_dpo_losses
 from sidrec.rewards import Rollouts, group_advantages, leave_one_out_advantages, preference_groups
-from sidrec.stages.rl_arguments import grpo_arguments
+from sidrec.stages.rl.arguments import grpo_arguments
 
 # The target, second, is .1 less likely than under the reference; the wrong ones .2 and .4 more.
 LOG_RATIOS = torch.tensor([[0.2, -0.1, 0.4]])

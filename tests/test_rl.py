@@ -22,13 +22,13 @@ from sidrec.rl_config import ObjectiveName
 from sidrec.shared_prefix import CompletionScores
 from sidrec.sid_model import SIDModel
 from sidrec.stages.rl import make_drawing
-from sidrec.stages.rl_arguments import grpo_arguments
-from sidrec.stages.rl_decision import decide
+from sidrec.stages.rl.arguments import grpo_arguments
+from sidrec.stages.rl.decision import decide
 from sidrec.stages.run import load_run
 from sidrec.stages.training import Validation
 from sidrec.trainers.callbacks import TrainingReport
-from sidrec.trainers.curriculum import Curriculum
-from sidrec.trainers.rl import ReReTrainer, _unused_reward
+from sidrec.trainers.rl.curriculum import Curriculum
+from sidrec.trainers.rl.trainer import ReReTrainer, _unused_reward
 
 HISTORIES = [[(n + step) % 24 for step in range(3)] for n in range(24)]
 TARGETS = [(n + 3) % 24 for n in range(24)]

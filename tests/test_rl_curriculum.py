@@ -12,7 +12,7 @@ from test_rl import HISTORIES, TARGETS, make_trainer, prompts, weights, worst_it
 from sidrec.config import Config
 from sidrec.objectives import Objective
 from sidrec.rewards import RewardParts, Rollouts, combine_rewards
-from sidrec.trainers.curriculum import Curriculum, Drawn, draw_until_live, first_of
+from sidrec.trainers.rl.curriculum import Curriculum, Drawn, draw_until_live, first_of
 
 
 class Places:

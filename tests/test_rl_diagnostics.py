@@ -17,9 +17,9 @@ from sidrec.config import Config
 from sidrec.decoding import pad_prompts
 from sidrec.shared_prefix import CompletionScores, completion_scores
 from sidrec.sid_model import SIDModel
-from sidrec.stages.rl_figure import _drawn, curve, draw_history
-from sidrec.trainers import rl_diagnostics
-from sidrec.trainers.rl_diagnostics import (
+from sidrec.stages.rl.figure import _drawn, curve, draw_history
+from sidrec.trainers.rl import diagnostics as rl_diagnostics
+from sidrec.trainers.rl.diagnostics import (
     Drift,
     Figures,
     LinesEndAtCheckpoints,

@@ -9,8 +9,8 @@ from models import random_codes, random_prompts, small_scorer
 from sidrec.decoding import CausalLM, constrained_beam_search
 from sidrec.rewards import Rollouts
 from sidrec.sid_model import SIDModel
-from sidrec.trainers.drawing import Drawing, drawing_metrics, oversampled
-from sidrec.trainers.drawn import Drawn, is_repeated, most_distinct, with_target
+from sidrec.trainers.rl.drawing import Drawing, drawing_metrics, oversampled
+from sidrec.trainers.rl.drawn import Drawn, is_repeated, most_distinct, with_target
 
 RANDOM = ["sample", "dynamic", "sample_without_replacement", "mixed"]
 SAMPLING = ["beam", *RANDOM]

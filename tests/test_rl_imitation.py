@@ -16,13 +16,13 @@ import sidrec
 from sidrec.config import Config, load_config
 from sidrec.errors import ConfigError
 from sidrec.rl_config import RLConfig
-from sidrec.stages.continued_sft import affordable_steps
 from sidrec.stages.pipeline import result_directories
 from sidrec.stages.rl import check_rl
+from sidrec.stages.rl.continued_sft import affordable_steps
 from sidrec.stages.run import load_run
-from sidrec.trainers.compute import Groups, StepCost, steps_within
-from sidrec.trainers.imitation import imitation_batch, imitation_loss
-from sidrec.trainers.prompt_order import PromptOrder
+from sidrec.trainers.rl.compute import Groups, StepCost, steps_within
+from sidrec.trainers.rl.imitation import imitation_batch, imitation_loss
+from sidrec.trainers.rl.prompt_order import PromptOrder
 
 TARGET_ROWS = [5, 0, 17]
 

@@ -15,7 +15,7 @@ import sidrec
 from sidrec.config import Config, load_config
 from sidrec.errors import ConfigError
 from sidrec.sid_model import SIDModel
-from sidrec.trainers.rl import ReReTrainer
+from sidrec.trainers.rl.trainer import ReReTrainer
 
 NORMALIZATIONS = ["vocabulary", "level", "catalog"]
 

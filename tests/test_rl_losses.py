@@ -19,7 +19,7 @@ from sidrec.config import Config, load_config
 from sidrec.metrics import PADDING
 from sidrec.rewards import Rollouts, combine_rewards
 from sidrec.shared_prefix import CompletionScores
-from sidrec.trainers.rl import ReReTrainer
+from sidrec.trainers.rl.trainer import ReReTrainer
 
 BY_TRL = ["grpo", "dapo", "dr_grpo", "gspo"]
 LEVELS = 3

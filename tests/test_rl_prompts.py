@@ -14,12 +14,12 @@ from sidrec.catalog.reservation import reservation_input, reserved_users, withou
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.prompts import PromptBuilder, PromptSettings
-from sidrec.stages.rl_prompts import RLPrompts, check_prompts, rl_prompts
+from sidrec.stages.rl.prompts import RLPrompts, check_prompts, rl_prompts
 from sidrec.stages.run import Run
 from sidrec.stages.sft_tasks import check_sft, row_source
 from sidrec.tasks.build import task_rows
 from sidrec.tasks.rows import IGNORED
-from sidrec.trainers.prompt_order import PromptOrder, PromptSampler, PromptStream
+from sidrec.trainers.rl.prompt_order import PromptOrder, PromptSampler, PromptStream
 from sidrec.vocabulary import SIDVocabulary
 from tokenizer.semantic_ids import SemanticIDs
 

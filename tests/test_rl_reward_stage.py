@@ -27,11 +27,11 @@ from sidrec.rewards import Rollouts, combine_rewards
 from sidrec.sid_model import SIDModel
 from sidrec.stages.pipeline import notes
 from sidrec.stages.rl import check_rl, stage_of, stages_of
-from sidrec.stages.rl_arguments import grpo_arguments
-from sidrec.stages.rl_rewards import make_reward, reward_inputs
+from sidrec.stages.rl.arguments import grpo_arguments
+from sidrec.stages.rl.rewards import make_reward, reward_inputs
 from sidrec.stages.run import load_run
-from sidrec.trainers.drawing import Drawing
-from sidrec.trainers.rl import ReReTrainer
+from sidrec.trainers.rl.drawing import Drawing
+from sidrec.trainers.rl.trainer import ReReTrainer
 from sidrec.vocabulary import SIDVocabulary
 from tokenizer.semantic_ids import SemanticIDs
 
@@ -97,7 +97,7 @@ def test_rewards_and_batches_that_cannot_be_are_refused_before_a_model_is_there(
 def test_processes_divide_whole_groups_or_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidrec.stages.rl_arguments.num_processes", lambda: 2)
+    monkeypatch.setattr("sidrec.stages.rl.arguments.num_processes", lambda: 2)
     config = load_config(toy.write(tmp_path), ["rl.prompts_per_step=6", "rl.num_generations=4"])
     assert grpo_arguments(config, 3, tmp_path).per_device_train_batch_size == 3 * 4
     odd = load_config(toy.write(tmp_path), ["rl.prompts_per_step=5"])

@@ -29,7 +29,7 @@ from sidrec.rewards import (
     semantic_reward,
 )
 from sidrec.sid_model import SIDModel
-from sidrec.trainers.drawing import Drawing
+from sidrec.trainers.rl.drawing import Drawing
 from sidrec.vocabulary import SIDVocabulary
 from tokenizer.semantic_ids import SemanticIDs
 

@@ -6,7 +6,7 @@ import torch
 from task_rows import catalog_of
 
 from sidrec.rewards import Rollouts, combine_rewards, group_advantages
-from sidrec.stages.rl_samples import readable, rollouts_table
+from sidrec.stages.rl.samples import readable, rollouts_table
 
 TITLES = ["Red lamp", "Blue chair", "Green rug", "Green rug", "Wall\nclock", "M" * 50, "Shelf"]
 ROWS = [

@@ -13,8 +13,8 @@ from sidrec.config import Config, load_config
 from sidrec.errors import ArtifactError
 from sidrec.sid_model import SIDModel
 from sidrec.stages.rl import stage_of
-from sidrec.stages.rl_prompts import rl_tasks
-from sidrec.stages.rl_start import start_directory
+from sidrec.stages.rl.prompts import rl_tasks
+from sidrec.stages.rl.start import start_directory
 from sidrec.stages.run import Run, load_run
 from sidrec.stages.sft import _sid_model
 from sidrec.stages.sft_tasks import check_sft

@@ -7,7 +7,7 @@ import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from sidrec.rewards.watch import describe_dominance, describe_hacking, find_hacking, mean_shares, trend
-from sidrec.trainers.reward_watch import RewardWatch
+from sidrec.trainers.rl.reward_watch import RewardWatch
 
 
 def log(valid: list[float], **rewards: list[float]) -> list[dict[str, float]]:

@@ -15,11 +15,11 @@ from sidrec.config import Config
 from sidrec.stages import sft as sft_stage
 from sidrec.stages import tokenization
 from sidrec.stages.baselines import run_baselines
-from sidrec.stages.continued_sft import continued_sft
 from sidrec.stages.evaluation import MODELS, evaluate
 from sidrec.stages.model_making import check_model_settings
 from sidrec.stages.rl import check_rl, rl
-from sidrec.stages.rl_rewards import reward_stages
+from sidrec.stages.rl.continued_sft import continued_sft
+from sidrec.stages.rl.rewards import reward_stages
 from sidrec.stages.run import load_run
 from sidrec.stages.sft import sft
 from sidrec.stages.sft_tasks import check_sft

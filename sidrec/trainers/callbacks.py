@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sidrec.progress import Bar
-from sidrec.trainers.rl_diagnostics import groups_line, policy_line
+from sidrec.trainers.rl.diagnostics import groups_line, policy_line
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY = 1.0

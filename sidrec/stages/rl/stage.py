@@ -13,20 +13,20 @@ from sidrec.catalog.reservation import reserved_users
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.generations import FIRST
-from sidrec.stages.continued_sft import affordable_steps
-from sidrec.stages.rl_arguments import grpo_arguments
-from sidrec.stages.rl_decision import decide
-from sidrec.stages.rl_prompts import check_prompts, rl_prompts, rl_tasks, task_settings
-from sidrec.stages.rl_rewards import check_reward_settings, make_reward, reward_inputs, reward_stages
-from sidrec.stages.rl_samples import write_rollouts
-from sidrec.stages.rl_start import start_directory, start_inputs, start_settings
+from sidrec.stages.rl.arguments import grpo_arguments
+from sidrec.stages.rl.continued_sft import affordable_steps
+from sidrec.stages.rl.decision import decide
+from sidrec.stages.rl.prompts import check_prompts, rl_prompts, rl_tasks, task_settings
+from sidrec.stages.rl.rewards import check_reward_settings, make_reward, reward_inputs, reward_stages
+from sidrec.stages.rl.samples import write_rollouts
+from sidrec.stages.rl.start import start_directory, start_inputs, start_settings
 from sidrec.stages.run import Run, load_run
 from sidrec.stages.sft_tasks import resolve_prompts
 from sidrec.tasks.task import column_inputs
 
 if TYPE_CHECKING:
     from sidrec.sid_model import SIDModel
-    from sidrec.trainers.drawing import Drawing
+    from sidrec.trainers.rl.drawing import Drawing
 
 logger = logging.getLogger(__name__)
 
@@ -119,14 +119,14 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.objectives import Objective
     from sidrec.rewards.watch import find_hacking, mean_shares
     from sidrec.sid_model import SIDModel
-    from sidrec.stages.rl_figure import draw_history
+    from sidrec.stages.rl.figure import draw_history
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
-    from sidrec.trainers.curriculum import Curriculum
     from sidrec.trainers.history import HistoryFile, history_rows
-    from sidrec.trainers.reward_watch import RewardWatch
-    from sidrec.trainers.rl import ReReTrainer
-    from sidrec.trainers.rl_diagnostics import history_columns
+    from sidrec.trainers.rl.curriculum import Curriculum
+    from sidrec.trainers.rl.diagnostics import history_columns
+    from sidrec.trainers.rl.reward_watch import RewardWatch
+    from sidrec.trainers.rl.trainer import ReReTrainer
 
     section = config.rl
     source = start_directory(config, run, stage, rl_tasks(config, run.catalog))
@@ -188,7 +188,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 
 def make_drawing(sid_model: SIDModel, config: Config) -> Drawing:
     """Return how the settings of `rl` have rollouts drawn, and the policy that draws them."""
-    from sidrec.trainers.drawing import Drawing
+    from sidrec.trainers.rl.drawing import Drawing
 
     section = config.rl
     return Drawing(

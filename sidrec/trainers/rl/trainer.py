@@ -33,13 +33,10 @@ from sidrec.rewards import (
 from sidrec.scoring import SIDScorer
 from sidrec.shared_prefix import completion_scores
 from sidrec.sid_model import SIDModel
-from sidrec.trainers.compute import Groups, StepCost
-from sidrec.trainers.curriculum import Curriculum, Drawn, first_of
-from sidrec.trainers.drawing import Drawing, drawing_metrics
-from sidrec.trainers.imitation import imitation_batch
 from sidrec.trainers.judged import JudgedByRanking, Validate
-from sidrec.trainers.prompt_order import PromptOrder, PromptSampler, PromptStream, Rows
-from sidrec.trainers.rl_diagnostics import (
+from sidrec.trainers.rl.compute import Groups, StepCost
+from sidrec.trainers.rl.curriculum import Curriculum, Drawn, first_of
+from sidrec.trainers.rl.diagnostics import (
     Drift,
     Figures,
     LinesEndAtCheckpoints,
@@ -47,7 +44,10 @@ from sidrec.trainers.rl_diagnostics import (
     Watch,
     probes,
 )
-from sidrec.trainers.rl_loss import GroupLoss
+from sidrec.trainers.rl.drawing import Drawing, drawing_metrics
+from sidrec.trainers.rl.imitation import imitation_batch
+from sidrec.trainers.rl.loss import GroupLoss
+from sidrec.trainers.rl.prompt_order import PromptOrder, PromptSampler, PromptStream, Rows
 
 
 class ReReTrainer(JudgedByRanking, GroupLoss):

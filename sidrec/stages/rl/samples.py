@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sidrec.rewards import RewardParts, Rollouts
-    from sidrec.trainers.rl import ReReTrainer
+    from sidrec.trainers.rl.trainer import ReReTrainer
 
 logger = logging.getLogger(__name__)
 SHOWN_GROUPS = 50

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sidrec.artifacts import read_json
 from sidrec.config import Config
 from sidrec.rl_config import READ_BY_TRL, RLConfig
-from sidrec.stages.rl_prompts import RLPrompts
+from sidrec.stages.rl.prompts import RLPrompts
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -37,19 +37,19 @@ def affordable_steps(budget: int, prompts: RLPrompts, args: GRPOConfig, num_leve
     """Return how many steps of continued SFT cost no more tokens than RL did; at least 1.
 
     Args:
-        budget: Tokens that RL read, as `sidrec.trainers.compute` counts.
+        budget: Tokens that RL read, as `sidrec.trainers.rl.compute` counts.
         prompts: Of RL; the control draws them in the same order.
         args: Of RL.
         num_levels: L.
     """
-    from sidrec.trainers.compute import steps_within
+    from sidrec.trainers.rl.compute import steps_within
 
     return steps_within(budget, _costs(prompts, args, num_levels))
 
 
 def _costs(prompts: RLPrompts, args: GRPOConfig, num_levels: int) -> Iterator[int]:
     """Yield the tokens of one step after the other, without end."""
-    from sidrec.trainers.compute import Groups, StepCost
+    from sidrec.trainers.rl.compute import Groups, StepCost
 
     size = (args.generation_batch_size or 0) // (args.num_generations or 1)
     cost = StepCost(1, num_levels)

@@ -9,7 +9,7 @@ import numpy as np
 
 from sidrec.config import Config
 from sidrec.metrics import metrics_at_k, paired_difference
-from sidrec.stages.rl_start import NAMES
+from sidrec.stages.rl.start import NAMES
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from sidrec.tasks.values import Values
 from sidrec.tasks.wordings import BUILT_IN, Style
 
 if TYPE_CHECKING:
-    from sidrec.trainers.prompt_order import PromptOrder
+    from sidrec.trainers.rl.prompt_order import PromptOrder
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ def _choose(
 
 def _order(config: Config, chosen: _Chosen, tasks: list[Task]) -> PromptOrder:
     """Give each task its weight; with `rl.prompts=mixed` half of it goes to targets that SFT sees not."""
-    from sidrec.trainers.prompt_order import PromptOrder
+    from sidrec.trainers.rl.prompt_order import PromptOrder
 
     kinds = chosen.rows.tasks
     weights, names = [task.weight for task in tasks], [task.name for task in tasks]

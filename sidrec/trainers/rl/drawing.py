@@ -21,7 +21,7 @@ from sidrec.decoding.stochastic_beam import log_inclusion, sample_distinct
 from sidrec.rewards import Rollouts, importance_weights
 from sidrec.rl_config import OffPolicy, Sampling
 from sidrec.sid_model import SIDModel
-from sidrec.trainers.drawn import Drawn, beams_and_samples, is_repeated, joined, most_distinct, with_target
+from sidrec.trainers.rl.drawn import Drawn, beams_and_samples, is_repeated, joined, most_distinct, with_target
 
 
 @dataclass(frozen=True)

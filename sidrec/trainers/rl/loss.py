@@ -16,8 +16,8 @@ from sidrec.metrics import PADDING
 from sidrec.objectives import Objective, ScoredGroups
 from sidrec.shared_prefix import CompletionScores, completion_scores
 from sidrec.sid_model import SIDModel
-from sidrec.trainers.imitation import imitation_loss
-from sidrec.trainers.rl_diagnostics import Drift, Figures, Stopwatch, Watch, policy_figures
+from sidrec.trainers.rl.diagnostics import Drift, Figures, Stopwatch, Watch, policy_figures
+from sidrec.trainers.rl.imitation import imitation_loss
 
 GIVEN = ("ref_per_token_logps", "old_per_token_logps")
 """Log-probabilities of a batch that were computed when it was drawn, in TRL's words."""
