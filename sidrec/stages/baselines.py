@@ -60,7 +60,7 @@ def _baseline(config: Config, run: Run, name: BaselineName) -> Path:
         "evaluation": config.evaluation.model_dump(
             include={"num_beams", "bootstrap_samples", "exclude_history"}
         ),
-        "split": config.split.model_dump(),
+        "split": config.split.model_dump(exclude={"rl_share"}),
         "baseline": _section(config, name),
     }
     if name in SEQUENTIAL:

@@ -26,7 +26,7 @@ def fit_stage(config: Config, catalog: Catalog, split: Split, name: str) -> Stag
     """Return what a trained baseline is made from and where it lies."""
     settings = {
         "baseline": getattr(config.baselines, name).model_dump(mode="json"),
-        "split": config.split.model_dump(),
+        "split": config.split.model_dump(exclude={"rl_share"}),
     }
     inputs = {"catalog": catalog.sha256, "split": split.sha256}
     return Stage(config.output / "sequential" / name, "baselines", settings, inputs, config.seed)
