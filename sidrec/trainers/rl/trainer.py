@@ -3,7 +3,7 @@
 Four private hooks of TRL 1.16 are overridden (the version is pinned): `_get_train_sampler` asks for places in
 an order of our own, so that a resumed run has the same prompts; `_generate_and_score_completions` makes a
 group's tensors, all with the group as first dimension, so that TRL's shuffling cannot tear groups apart; the
-other two are in `rl_loss`.
+other two are in `loss`.
 """
 
 from __future__ import annotations
@@ -204,19 +204,22 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             "live_share": live.float().sum() / len(groups),
         }
         self._stopwatch.lap("reward")
-        if not prompts:
-            return output
-        with torch.no_grad():
-            if self._reference is not None:
-                output["ref_per_token_logps"] = completion_scores(
-                    self._reference, prompt_ids, prompt_mask, codes
-                ).log_probs
-            if self._needs_old:
-                output["old_per_token_logps"] = completion_scores(
-                    self._sid_model.scorer, prompt_ids, prompt_mask, codes
-                ).log_probs
-        self._stopwatch.lap("reference")
+        if prompts:
+            output |= self._known_log_probs(prompt_ids, prompt_mask, codes)
+            self._stopwatch.lap("reference")
         return output
+
+    @torch.no_grad()
+    def _known_log_probs(self, prompt_ids: Tensor, prompt_mask: Tensor, codes: Tensor) -> dict[str, Tensor]:
+        """(B', G, L) log-probabilities that the loss compares with, by their names in TRL."""
+        scorers = {"ref_per_token_logps": self._reference}
+        if self._needs_old:
+            scorers["old_per_token_logps"] = self._sid_model.scorer
+        return {
+            name: completion_scores(scorer, prompt_ids, prompt_mask, codes).log_probs
+            for name, scorer in scorers.items()
+            if scorer is not None
+        }
 
     def _log_groups(self, rollouts: Rollouts, rewards: RewardParts, live: Tensor) -> None:
         """Note what a person watches: rewards, the ranking inside groups, groups that carry no signal."""
