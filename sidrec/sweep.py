@@ -117,7 +117,8 @@ def plan(
     if len(grid) > MAX_AXES:
         raise ConfigError(f"--grid is given {len(grid)} times, expected {MAX_AXES} at most.")
     axes = [_axis(entry) for entry in grid]
-    base = load_config(path, overrides)
+    # With the first choice of each: without any the config may be none, such as an import without its table.
+    base = load_config(path, [*overrides, *(f"{key}={value}" for (key, value), *_ in axes)])
     directory = output or base.output.with_name(base.output.name + "-sweep")
     cells = []
     for values in itertools.product(*axes):

@@ -87,6 +87,15 @@ def test_a_value_in_brackets_holds_its_commas(tmp_path: Path) -> None:
     assert cells[1].config.output == tmp_path / "there" / "tokenizer.codebook_sizes=8-8" / "seed=0"
 
 
+def test_a_config_may_be_whole_only_with_a_choice_of_the_grid(tmp_path: Path) -> None:
+    tables = ["a.index.json", "b.index.json"]
+    for table in tables:
+        (tmp_path / table).write_text("{}", encoding="utf-8")
+    grid = ["tokenizer.index=" + ",".join(str(tmp_path / table) for table in tables)]
+    cells = plan(toy.write(tmp_path), ["tokenizer.method=import"], seeds=[0], grid=grid, output=None)
+    assert [cell.config.tokenizer.index for cell in cells] == [tmp_path / table for table in tables]
+
+
 def test_without_a_grid_there_is_a_run_per_seed(tmp_path: Path) -> None:
     cells = plan(toy.write(tmp_path), ["rl.steps=1"], seeds=[3], grid=[], output=None)
     assert [(cell.group, cell.name, cell.config.rl.steps) for cell in cells] == [("", "seed=3", 1)]
