@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The study of docs/rl.md: one switch of RL at a time, three seeds, against SFT and against SFT that goes on for as much.
+# Usage: scripts/reproduce_rl.sh scientific|ml-100k. A day on 2 cores; stopped, it goes on where it was.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+name=$1
+export OMP_NUM_THREADS=1
+# Two kinds of prompts: targets that SFT has trained on, and those of half the users that it has not seen.
+for kind in seen held_out; do
+  runs=runs/$name-rl/$kind
+  share=0; [ $kind = seen ] || share=0.5
+  sweep() {
+    .venv/bin/sidrec sweep "configs/$name.yaml" split.rl_share=$share rl.prompts=$kind rl.keep=rl "baselines.models=[]" \
+      --output "$runs" --seeds 0,1,2 --jobs 2 --stages tokenize,sft,rl,evaluate "$@"
+  }
+  sweep --grid rl.sampling=beam,sample,dynamic,sample_without_replacement,mixed
+  # What RL has to beat: as many steps of cross entropy on the same prompts as cost no more tokens.
+  steps=$(grep -ho '"continued_sft_steps": [0-9]*' "$runs"/rl.sampling=beam/seed=*/rl/metrics.json | sort -k2 -n | tail -1 | cut -d' ' -f2)
+  sweep "rl.steps=$steps" --grid rl.objective=sft
+  sweep --grid "rl.rewards={rule: 1},{rule: 1, ranking: 1, prefix: 1},{semantic: 1},{rule: 1, collaborative: 3}"
+  sweep --grid rl.objective=dr_grpo,rloo,s_dpo,dpo
+  sweep rl.updates_per_batch=4 --grid rl.objective=gspo
+  sweep --grid rl.num_generations=4,8,32
+  sweep --grid rl.learning_rate=5e-5,1e-3
+  sweep --grid rl.beta=0,0.2
+  sweep --grid rl.prompts_per_step=256
+  sweep --grid rl.curriculum=live
+  sweep --grid rl.off_policy=importance
+  sweep rl.keep=rl --grid rl.shuffle_targets=true
+  [ $kind = held_out ] || sweep rl.steps=1000 --grid rl.start=base
+  .venv/bin/python scripts/write_rl.py "$name-$kind" "$runs"
+done

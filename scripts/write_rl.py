@@ -1,0 +1,80 @@
+"""Put the table of a study of RL into docs/rl.md, between the marks of a section.
+
+    python scripts/write_rl.py scientific-held_out runs/scientific-rl/held_out
+
+A row per switch, over all seeds that have finished, each against the SFT that it began from and against SFT
+that went on at the same prompts for as many tokens; `scripts/reproduce_rl.sh` makes the sweep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from write_results import amount, interval, pipes, seeds, write_section
+
+from sidrec.comparison import Comparison, compare
+
+DOCS = Path("docs/rl.md")
+DEFAULT, CONTINUED = "rl.sampling=beam", "rl.objective=sft"
+NAMES = {DEFAULT: "RL as it comes", CONTINUED: "SFT continued"}
+HEADER = ["", "seeds", "NDCG@10", "minus SFT", "", "minus SFT continued", "", "CPU minutes", "million tokens"]
+
+
+def main() -> None:
+    """Write the table of one section."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("section", help="name of the marks in docs/rl.md")
+    parser.add_argument("sweep", type=Path, help="directory of the sweep")
+    options = parser.parse_args()
+    found = {path.name: seeds(path, "evaluate/rl") for path in sorted(options.sweep.glob("rl.*"))}
+    groups = {name: results for name, results in found.items() if results}
+    missing = [name for name in (DEFAULT, CONTINUED) if name not in groups]
+    if missing:
+        sys.exit(f"{options.sweep} holds no {missing[0]}/seed=*/evaluate/rl to compare with.")
+    order = [CONTINUED, DEFAULT, *(name for name in groups if name not in NAMES)]
+    sft = [path.with_name("sft") for path in groups[DEFAULT]]
+    to_sft = compared([sft, *(groups[name] for name in order)])
+    to_continued = compared([groups[name] for name in order])
+    ndcg, other = to_sft.metrics[1], to_continued.metrics[1]
+    rows = [["SFT", str(ndcg.estimates[0].seeds), interval(ndcg.estimates[0].interval), *[""] * 6]]
+    for row, name in enumerate(order):
+        facts = [read(path.parents[1] / "rl") for path in groups[name]]
+        rows.append(
+            [
+                NAMES.get(name, f"`{name}`"),
+                str(ndcg.estimates[row + 1].seeds),
+                interval(ndcg.estimates[row + 1].interval),
+                *difference(ndcg.versus[row]),
+                *(difference(other.versus[row - 1]) if row else ("", "")),
+                amount([each["cpu_seconds"] for each in facts], "{:.1f}", per=60),
+                amount([each["tokens"] for each in facts], "{:.1f}", per=1e6),
+            ]
+        )
+    write_section(DOCS, options.section, f"{to_sft.users:,} users.\n\n" + pipes(HEADER, rows))
+
+
+def compared(groups: list[list[Path]]) -> Comparison:
+    """Compare groups of seeds with the first of them."""
+    return compare([",".join(map(str, group)) for group in groups], samples=5000)
+
+
+def difference(versus: Any) -> tuple[str, str]:
+    """Write a difference and what it means."""
+    return interval(versus.difference.interval, sign="+"), versus.verdict
+
+
+def read(stage: Path) -> dict[str, float]:
+    """Return what a run of RL cost."""
+    metrics = json.loads((stage / "metrics.json").read_text(encoding="utf-8"))
+    manifest = json.loads((stage / "manifest.json").read_text(encoding="utf-8"))
+    return {"cpu_seconds": manifest["cpu_seconds"], "tokens": metrics["tokens"]}
+
+
+if __name__ == "__main__":
+    main()
