@@ -169,6 +169,13 @@ class SFTConfig(Section):
         lt=1,
         description="Share of a target's mass spread evenly over what its position is normalized over.",
     )
+    weight_average: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Decay of a moving average of the weights over steps, which is judged and kept in their "
+        "place, such as 0.995; 0: the weights themselves.",
+    )
     patience: int = Field(5, ge=1, description="Evaluations without a better NDCG@10 before training stops.")
     evaluations: int = Field(15, ge=1, description="How often valid NDCG@10 is measured during all epochs.")
     validation_users: int = Field(

@@ -40,7 +40,7 @@ SETTINGS = {
 HASTY = {"sft": {"epochs": 8, "evaluations": 11, "patience": 1, "learning_rate": 0.05}}
 TIMES = ("seconds", "peak_memory_mb")
 # What may be trained; more settings of `sft` each.
-TRAINED: dict[str, dict] = {"full": {}}
+TRAINED: dict[str, dict] = {"full": {}, "averaged": {"weight_average": 0.9}}
 # Where a training may be stopped: as it enters a function for the nth time; a checkpoint is four `torch.save`
 MOMENTS = {
     "in the first step": ("torch.optim.AdamW.step", 1),
@@ -220,6 +220,14 @@ def test_a_checkpoint_without_one_of_its_files_is_deleted(missing: str, tmp_path
     whole = checkpoint(tmp_path, 9)
     torn = checkpoint(tmp_path, 10, without=missing)
     assert last_checkpoint(tmp_path) == whole
+    assert not torn.exists()
+
+
+def test_a_checkpoint_of_averaged_weights_is_whole_with_the_average_alone(tmp_path: Path) -> None:
+    whole = checkpoint(tmp_path, 9)
+    (whole / "weight_average.pt").write_text("{}")
+    torn = checkpoint(tmp_path, 10)
+    assert last_checkpoint(tmp_path, averaged=True) == whole
     assert not torn.exists()
 
 

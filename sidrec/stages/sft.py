@@ -80,6 +80,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 
     from sidrec.stages.sft_data import training_data
     from sidrec.stages.training import Validation, train
+    from sidrec.trainers.averaging import WeightAverage
     from sidrec.trainers.callbacks import TrainingReport
     from sidrec.trainers.history import HistoryFile, sft_columns
     from sidrec.trainers.sft import SFTTrainer, Supervision, add_dropout
@@ -107,6 +108,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         args,
         validate=validation,
         callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft"), history],
+        weight_average=WeightAverage(model, decay) if (decay := config.sft.weight_average) else None,
     )
     handles = add_dropout(model, config.sft.dropout)
     started = time.monotonic()

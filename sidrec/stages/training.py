@@ -71,7 +71,7 @@ def train(trainer: JudgedByRanking, checkpoints: Path, name: str) -> None:
 
     from sidrec.trainers.callbacks import StepsDone
 
-    last = on_main(lambda: last_checkpoint(checkpoints))
+    last = on_main(lambda: last_checkpoint(checkpoints, averaged=trainer.weight_average is not None))
     if last is None or not _is_final(last):
         with progress(name, "steps") as bar:
             trainer.add_callback(StepsDone(bar, trainer.glance))
@@ -88,11 +88,17 @@ def _is_final(checkpoint: Path) -> bool:
     return state["global_step"] >= state["max_steps"] or control["should_training_stop"]
 
 
-def last_checkpoint(directory: Path) -> Path | None:
+def last_checkpoint(directory: Path, *, averaged: bool = False) -> Path | None:
     """Return the newest whole checkpoint, and delete those that a kill left half-written or half-deleted.
 
     `Trainer` writes `trainer_state.json` last, and it deletes in any order.
+
+    Args:
+        directory: That holds them.
+        averaged: An average of the weights belongs to a whole one.
     """
+    from sidrec.trainers.averaging import FILE
+
     found = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in reversed(found):
         try:
@@ -101,7 +107,7 @@ def last_checkpoint(directory: Path) -> Path | None:
             whole = False
         else:
             files = DEEPSPEED_FILES if any(path.glob("global_step*")) else CHECKPOINT_FILES
-            whole = all(any(path.glob(pattern)) for pattern in files)
+            whole = all(any(path.glob(pattern)) for pattern in (*files, *([FILE] if averaged else ())))
         if whole:
             return path
         shutil.rmtree(path)

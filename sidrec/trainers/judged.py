@@ -6,7 +6,7 @@ Two more things that `Trainer` leaves to others: it saves adapters that stand in
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from accelerate import load_checkpoint_in_model
 from transformers import Trainer, TrainerState
 
 from sidrec.adapters import has_adapters, restore_adapters
+from sidrec.trainers.averaging import WeightAverage
 from sidrec.trainers.forward import through_forward
 
 
@@ -28,29 +29,33 @@ class JudgedByRanking(Trainer):
     """A `Trainer` whose evaluation is `self._validate`; it stands first among the bases."""
 
     _validate: Validate
+    weight_average: WeightAverage | None = None
+    """What is judged and kept in place of the weights themselves; also one of the callbacks."""
 
     @property
-    def _is_to_divide(self) -> bool:
+    def is_to_divide(self) -> bool:
+        """Whether training will divide the weights among the processes."""
         plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
         return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
 
     @property
     def divides_weights(self) -> bool:
         """Whether no process holds the whole model: then all have to compute the same at the same time."""
-        return self._is_to_divide and bool(self.accelerator._models)  # prepared, as `train` does
+        return self.is_to_divide and bool(self.accelerator._models)  # prepared, as `train` does
 
     def restore(self, state: TrainerState) -> None:
         """Take over a training that was over already: its state and its best weights."""
         self.state = state
-        if self._is_to_divide and not has_adapters(self.model):  # but nothing has been divided
+        if self.is_to_divide and not has_adapters(self.model):  # but nothing has been divided
             load_checkpoint_in_model(self.model, state.best_model_checkpoint)
         else:
             self._load_best_model()
 
     def judge(self) -> dict[str, float]:
-        """Rank the items of the valid sample with the weights as they are now."""
+        """Rank the items of the valid sample with the weights as they are now, or their average."""
         if not self.divides_weights:
-            return self._validate()
+            with nullcontext() if self.weight_average is None else self.weight_average.in_place():
+                return self._validate()
         module = self.accelerator.unwrap_model(self.model_wrapped)
         return through_forward(self.model_wrapped, module, lambda: self._validate(divided=False))
 
@@ -91,8 +96,21 @@ class JudgedByRanking(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
+        best = Path(self.state.best_model_checkpoint or "")
         if has_adapters(self.model):
-            assert self.state.best_model_checkpoint is not None
-            restore_adapters(self.model, Path(self.state.best_model_checkpoint))
+            restore_adapters(self.model, best)
         else:
             super()._load_best_model()
+        if self.weight_average is not None:
+            self.weight_average.load(best)
+            self.weight_average.take_over()
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.weight_average is not None and self.args.should_save:
+            self.weight_average.save(Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.weight_average is not None and checkpoint is not None:
+            self.weight_average.load(Path(checkpoint))

@@ -14,10 +14,12 @@ from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from sidrec.attention import evaluating
+from sidrec.errors import ConfigError
 from sidrec.processes import num_processes, process_index
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
 from sidrec.tasks.rows import IGNORED, NO_ITEM, TEXT, Row
+from sidrec.trainers.averaging import WeightAverage
 from sidrec.trainers.batches import BatchDataset, BatchLoader
 from sidrec.trainers.flat_rows import FlatRows
 from sidrec.trainers.forward import through_forward
@@ -135,8 +137,13 @@ class SFTTrainer(JudgedByRanking):
         *,
         validate: Validate,
         callbacks: list[TrainerCallback],
+        weight_average: WeightAverage | None = None,
     ) -> None:
-        """Prepare training; `validate` returns the metrics by which the best checkpoint is kept."""
+        """Prepare training; `validate` returns the metrics by which the best checkpoint is kept.
+
+        Raises:
+            ConfigError: If the weights, which are to be averaged, are to be divided among processes.
+        """
         self._sid_model = sid_model
         self._validate = validate
         self._losses = _losses_of(sid_model, supervision.smoothing)
@@ -148,8 +155,14 @@ class SFTTrainer(JudgedByRanking):
             train_dataset=supervision.batches,
             eval_dataset=supervision.batches,  # Trainer insists on one; `evaluate` below never reads it
             processing_class=sid_model.text_tokenizer,
-            callbacks=[self._meter, *callbacks],
+            callbacks=[self._meter, *([weight_average] if weight_average else ()), *callbacks],
         )
+        self.weight_average = weight_average
+        if weight_average and self.is_to_divide:
+            raise ConfigError(
+                "sft.weight_average averages whole weights, which FSDP and ZeRO-3 divide among processes. "
+                "Set it to 0, or do not divide them."
+            )
         self.remove_callback(PrinterCallback)  # TrainingReport says it in a sentence
         if num_processes() > 1:
             torch.manual_seed(args.seed + process_index())  # dropout of its own for each share of a batch
