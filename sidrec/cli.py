@@ -52,10 +52,10 @@ def alone(context: typer.Context) -> None:
     from sidrec.processes import num_processes
 
     command = context.invoked_subcommand
-    if num_processes() > 1 and command != "sft":
+    if num_processes() > 1 and command not in ("sft", "rl"):
         raise ConfigError(
             f"`sidrec {command}` works in one process, but {num_processes()} were launched: of all commands "
-            f"only sft trains in several. Run it by itself: sidrec {command} ..."
+            f"only sft and rl train in several. Run it by itself: sidrec {command} ..."
         )
 
 

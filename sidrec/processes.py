@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -74,6 +75,28 @@ def total(values: np.ndarray) -> np.ndarray:
     sums = torch.from_numpy(values).to(training_device())
     torch.distributed.all_reduce(sums)
     return sums.cpu().numpy()
+
+
+def everyones(value: T) -> list[T]:
+    """Return what every process has, in their order; it is pickled on the way."""
+    if num_processes() == 1:
+        return [value]
+    import torch
+
+    found: list[T] = [value] * num_processes()
+    torch.distributed.all_gather_object(found, value)
+    return found
+
+
+def joined(rows: Tensor) -> tuple[Tensor, slice]:
+    """Return the rows of all processes, which may have unequal numbers of them, and where this one's are."""
+    if num_processes() == 1:
+        return rows, slice(None)
+    import torch
+
+    shares = everyones(rows.cpu())
+    start = sum(len(share) for share in shares[: process_index()])
+    return torch.cat(shares).to(rows.device), slice(start, start + len(rows))
 
 
 def leave() -> None:

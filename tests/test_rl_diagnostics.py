@@ -115,29 +115,26 @@ def test_seconds_are_divided_among_phases(monkeypatch: pytest.MonkeyPatch) -> No
     assert sum(watch.read().values()) == watch.read()["seconds/backward"] == 0.25
 
 
-DEAD, LIVE = torch.tensor([False, False]), torch.tensor([False, True])
-
-
 @pytest.mark.parametrize(
     ("hits", "advice"),
     [
-        ([[True, True], [True, True]], "all their rollouts are the target. SFT has learnt these prompts by "),
-        ([[False, False], [False, False]], "none of their rollouts is the target. Raise rl.num_generations"),
-        ([[True, False], [False, False]], "their rewards do not tell rollouts apart. Choose others"),
+        (1.0, "all their rollouts are the target. SFT has learnt these prompts by "),
+        (0.0, "none of their rollouts is the target. Raise rl.num_generations"),
+        (0.25, "their rewards do not tell rollouts apart. Choose others"),
     ],
 )
 def test_steps_without_a_live_group_are_warned_of_once(
-    hits: list, advice: str, caplog: pytest.LogCaptureFixture
+    hits: float, advice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     watch = Watch()
     for _ in range(4):
-        watch.groups(DEAD, torch.tensor(hits))
-    watch.groups(LIVE, torch.tensor(hits))  # counts from here
+        watch.groups(1.0, hits)
+    watch.groups(0.5, hits)  # counts from here
     for _ in range(4):
-        watch.groups(DEAD, torch.tensor(hits))
+        watch.groups(1.0, hits)
     assert caplog.messages == []
     for _ in range(9):
-        watch.groups(DEAD, torch.tensor(hits))
+        watch.groups(1.0, hits)
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(f"rl: no group of the last 5 steps carried a signal: {advice}")
 

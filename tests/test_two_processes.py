@@ -144,7 +144,8 @@ def test_two_processes_that_stop_early_stop_together(alone, tmp_path):
     [
         ("sft", "sft.loss=none", "sft.loss: expected 'vocabulary', 'level' or 'catalog', got 'none'."),
         ("sft", "sft.trainer={report_to: no_such_tracker}", "sidrec: sft.trainer.report_to: no_such_tracker"),
-        ("rl", "seed=0", "sidrec: `sidrec rl` works in one process, but 2 were launched"),
+        ("rl", "rl.prompts_per_step=5", "cannot be divided by 2 (processes: 2,"),
+        ("evaluate", "seed=0", "sidrec: `sidrec evaluate` works in one process, but 2 were launched"),
     ],
 )
 def test_what_two_processes_cannot_do_is_said_once_and_ends_both(command, setting, sentence, alone, tmp_path):
@@ -177,6 +178,89 @@ def test_two_processes_that_were_killed_go_on_to_the_same_weights(pattern, toget
     assert history(tmp_path / "run") == history(together[0])
 
 
+# Two prompts a step, so that each process has one; most groups are dead, and now and then all of one process.
+RL = {
+    "steps": 12,
+    "prompts_per_step": 2,
+    "num_generations": 4,
+    "learning_rate": 1e-3,
+    "evaluations": 1,
+    "keep": "rl",
+    "tasks": {"next_item": 0.5, "title_to_item": 0.5},
+}
+# Times, and what is a mean of the means of unequal groups.
+UNEQUAL = ("seconds", "reward_share", "kl", "entropy", "outside_trie", "clip_share", "loss")
+
+
+def rl_history(run: Path) -> list[dict[str, str]]:
+    rows = toy.history((run / "rl" / "history.csv").read_bytes())
+    return [{name: row[name] for name in row if not name.startswith(UNEQUAL)} for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"objective": "dapo", "sampling": "sample"},
+        {"scale_rewards": "batch", "sampling": "mixed"},
+        {"objective": "s_dpo", "beta": 0.5},
+        {"objective": "rloo", "rewards": {"rule": 1.0, "collaborative": 1.0}},
+        {"objective": "sft"},
+        {"updates_per_batch": 2, "start": "base"},
+    ],
+    ids=str,
+)
+def test_rl_in_two_processes_has_the_groups_and_the_weights_of_one(settings, alone, tmp_path):
+    import sidrec
+
+    configs = []
+    for name in ("one", "two"):
+        toy.copy(alone, tmp_path / name, without=("rl",))
+        configs.append(toy.write(tmp_path / name, **(SETTINGS | {"rl": RL | settings})))
+    one = load_config(configs[0])
+    sidrec.rl(one)
+    ended = launch("-m", "sidrec", "rl", configs[1])
+    assert ended.status == 0, ended.err
+    runs = [tmp_path / name / "run" for name in ("one", "two")]
+    before = load_file(alone / "sft" / "model.safetensors")
+    theirs, ours = (load_file(run / "rl" / "model.safetensors") for run in runs)
+    assert max(float((theirs[name] - before[name]).abs().max()) for name in before) > 1e-3
+    for name, expected in theirs.items():
+        assert float((ours[name] - expected).abs().max()) < 1e-4, name
+    for mine, other in zip(*map(rl_history, reversed(runs)), strict=True):
+        for name, value in other.items():
+            assert (mine[name] == "") == (value == "")
+            if value:
+                assert float(mine[name]) == pytest.approx(float(value), abs=1e-4, rel=1e-3), name
+    metrics = [json.loads((run / "rl" / "metrics.json").read_text()) for run in runs]
+    for name in ("tokens", "continued_sft_steps", "steps", "kept", "ndcg@10", "prompts"):
+        assert metrics[0][name] == metrics[1][name], name
+    assert ended.err.count("rl: valid NDCG@10") == 1
+
+
+@pytest.mark.slow
+def test_rl_in_two_processes_draws_until_groups_are_live_and_goes_on_after_a_kill(alone, tmp_path):
+    """Each process draws from its own part of the order; one result, and the same bytes after a kill."""
+    settings = RL | {"curriculum": "replay", "replay_after": 1, "prompts_per_step": 8, "evaluations": 3}
+    for name in ("whole", "killed"):
+        toy.copy(alone, tmp_path / name, without=("rl",))
+        toy.write(tmp_path / name, **(SETTINGS | {"rl": settings}))
+    assert launch("-m", "sidrec", "rl", tmp_path / "whole" / "config.yaml").status == 0
+    run = tmp_path / "killed" / "run"
+    group = start("-m", "sidrec", "rl", tmp_path / "killed" / "config.yaml")
+    deadline = time.monotonic() + 120
+    while not any(run.glob("rl.partial/checkpoints/checkpoint-8/optimizer.pt")):
+        assert group.poll() is None, "they ended before they could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    kill(group)
+    assert launch("-m", "sidrec", "rl", tmp_path / "killed" / "config.yaml").status == 0
+    assert rl_history(run) == rl_history(tmp_path / "whole" / "run")
+    ours, theirs = (tmp_path / name / "run" / "rl" / "model.safetensors" for name in ("killed", "whole"))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp1", "fsdp2"])
 def test_the_loss_runs_through_the_forward_of_what_wraps_the_model(kind):
@@ -195,15 +279,15 @@ def two(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize("command", ["tokenize", "rl", "evaluate", "baselines", "run"])
-def test_all_commands_but_sft_refuse_several_processes(command, two, monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("command", ["tokenize", "evaluate", "baselines", "run"])
+def test_all_commands_but_sft_and_rl_refuse_several_processes(command, two, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["sidrec", command, str(toy.write(tmp_path))])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
     assert capsys.readouterr().err == (
         f"sidrec: `sidrec {command}` works in one process, but 2 were launched: of all commands only sft "
-        f"trains in several. Run it by itself: sidrec {command} ...\n"
+        f"and rl train in several. Run it by itself: sidrec {command} ...\n"
     )
     assert not (tmp_path / "run").exists()
 

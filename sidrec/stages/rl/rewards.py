@@ -11,6 +11,7 @@ import numpy as np
 from sidrec.artifacts import Stage, sha256_of_file
 from sidrec.catalog import Catalog, Split
 from sidrec.config import Config
+from sidrec.processes import on_main
 from sidrec.stages.run import Run
 from sidrec.stages.sequential import fit_stage, train_sequential
 
@@ -85,7 +86,7 @@ def make_reward(config: Config, run: Run, device: torch.device) -> Callable[[Rol
         from sidrec.baselines.sequential import score_with
         from sidrec.baselines.weights import load_sequential
 
-        train_sequential(config, run.catalog, run.split, SASREC)
+        on_main(lambda: train_sequential(config, run.catalog, run.split, SASREC))
         model = load_sequential(config.output / "sequential" / SASREC)
         score_all = score_with(model, model.settings.max_history)
         functions["collaborative"] = partial(collaborative_reward, score_all=score_all)

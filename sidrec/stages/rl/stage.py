@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from sidrec.catalog.reservation import reserved_users
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.generations import FIRST
+from sidrec.processes import on_main
 from sidrec.stages.rl.arguments import grpo_arguments
 from sidrec.stages.rl.continued_sft import affordable_steps
 from sidrec.stages.rl.decision import decide
@@ -47,18 +49,22 @@ def rl(config: Config) -> Path:
     run = load_run(config)
     check_rl(config, run.catalog, run.split)
     stage = stage_of(config, run)
-    if stage.is_done():
+    if on_main(stage.is_done):
         logger.info("rl: done before, nothing to redo")
         return stage.directory
+    metrics = _train(config, run, stage)
+    on_main(partial(_finish, config, run, stage, metrics))
+    return stage.directory
+
+
+def _finish(config: Config, run: Run, stage: Stage, metrics: dict[str, Any]) -> None:
     from sidrec.stages.training import keep_reports
 
-    metrics = _train(config, run, stage)
     directory = stage.partial
     write_json(directory / "metrics.json", metrics)
     run.catalog.items[["item_id", "title"]].to_parquet(directory / "items.parquet", index=False)
     keep_reports(directory / CHECKPOINTS)
     stage.finish(config.to_yaml())
-    return stage.directory
 
 
 def stage_of(config: Config, run: Run) -> Stage:
@@ -129,14 +135,14 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.trainers.rl.trainer import ReReTrainer
 
     section = config.rl
-    source = start_directory(config, run, stage, rl_tasks(config, run.catalog))
+    source = on_main(lambda: start_directory(config, run, stage, rl_tasks(config, run.catalog)))
     sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.scorer.require_linear_logits()
     sid_model.scorer.require_shared_prompts()
     positions = getattr(sid_model.model.config.get_text_config(), "max_position_embeddings", None)
     prompts = rl_prompts(config, run, sid_model.prompts, max_positions=positions)
     reward = make_reward(config, run, sid_model.model.device)
-    directory = stage.begin()  # only now: what can be wrong until here leaves nothing behind
+    directory = on_main(stage.begin)  # only now: what can be wrong until here leaves nothing behind
     history = HistoryFile(directory / "history.csv", history_columns(section.rewards))
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
     before = judged.ranks()
@@ -165,13 +171,16 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     sid_model.model.eval()
     after = judged.ranks()
     decision = decide(before, after, config)
-    if decision["kept"] != "rl":
-        sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
-    sid_model.save(directory)
-    write_rollouts(trainer, run, prompts.rows, directory / "rollouts.parquet")
     log = trainer.state.log_history
-    history.write(log)
-    draw_history(history_rows(log), directory / "history.png")
+
+    def write() -> None:
+        write_rollouts(trainer, run, prompts.rows, directory / "rollouts.parquet")
+        kept = sid_model if decision["kept"] == "rl" else SIDModel.load(source, generation=FIRST)
+        kept.save(directory)
+        history.write(log)
+        draw_history(history_rows(log), directory / "history.png")
+
+    on_main(write)
     tokens = trainer.state.num_input_tokens_seen
     return {
         **decision,

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sidrec.attention import evaluating
 from sidrec.decoding import pad_prompts
+from sidrec.processes import everyones
 from sidrec.shared_prefix import CompletionScores, completion_scores
 from sidrec.sid_model import SIDModel
 
@@ -97,13 +98,16 @@ class Figures:
             self._noted[name].append(value)
 
     def read(self) -> dict[str, float]:
-        """Return them, and start anew."""
-        found = {
-            name: max(values) if name == "kl_max" else sum(values) / len(values)
-            for name, values in self._noted.items()
-        }
+        """Return them, of all processes, and start anew."""
+        noted: defaultdict[str, list[float]] = defaultdict(list)
+        for share in everyones(dict(self._noted)):
+            for name, values in share.items():
+                noted[name] += values
         self._noted.clear()
-        return found
+        return {
+            name: max(values) if name == "kl_max" else sum(values) / len(values)
+            for name, values in noted.items()
+        }
 
 
 class Stopwatch:
@@ -171,13 +175,12 @@ class Watch:
         self._dead_steps = 0
         self._said: set[str] = set()
 
-    def groups(self, live: Tensor, hits: Tensor) -> None:
-        """Look at the groups of a step: (B,) bool which carry a signal, (B, G) bool the target's rollouts."""
-        self._dead_steps = 0 if bool(live.any()) else self._dead_steps + 1
+    def groups(self, dead: float, hits: float) -> None:
+        """Look at a step: the share of its groups without a signal, and of its rollouts that are targets."""
+        self._dead_steps = 0 if dead < 1 else self._dead_steps + 1
         if self._dead_steps < DEAD_STEPS:
             return
-        share = float(hits.float().mean())
-        why = "target" if share > 0.5 else "miss" if share == 0 else "equal"
+        why = "target" if hits > 0.5 else "miss" if hits == 0 else "equal"
         self._say(
             "dead",
             "rl: no group of the last %d steps carried a signal: %s.",

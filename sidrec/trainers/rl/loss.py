@@ -8,6 +8,7 @@ and rewarded is left to `ReReTrainer`.
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 from torch import Tensor, nn
 from trl import GRPOTrainer
@@ -16,6 +17,7 @@ from sidrec.metrics import PADDING
 from sidrec.objectives import Objective, ScoredGroups
 from sidrec.shared_prefix import CompletionScores, completion_scores
 from sidrec.sid_model import SIDModel
+from sidrec.trainers.forward import through_forward
 from sidrec.trainers.rl.diagnostics import Drift, Figures, Stopwatch, Watch, policy_figures
 from sidrec.trainers.rl.imitation import imitation_loss
 
@@ -44,7 +46,14 @@ class GroupLoss(GRPOTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the objective over the live groups, weighted by their share: dead ones add nothing."""
+        """Return the objective over the live groups, weighted by their share: dead ones add nothing.
+
+        It is computed where what wraps the model, if several processes train, calls its forward.
+        """
+        module = self.accelerator.unwrap_model(model)
+        return through_forward(model, module, lambda: self._loss_of(module, inputs))
+
+    def _loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor | float:
         if self.objective.imitates:
             loss = imitation_loss(self._sid_model.scorer, inputs) / self.current_gradient_accumulation_steps
             self._stopwatch.lap("policy")
@@ -62,7 +71,8 @@ class GroupLoss(GRPOTrainer):
             loss, clipped = self._loss_of_trl(model, inputs, mask, given)
         else:
             loss, clipped = self._sequence_loss(inputs, policy, given)
-        self._figures.note(policy_figures(scores, reference, mask, clipped))
+        if inputs["live_share"] > 0:
+            self._figures.note(policy_figures(scores, reference, mask, clipped))
         self._stopwatch.lap("policy")
         return loss * inputs["live_share"]
 
@@ -84,7 +94,10 @@ class GroupLoss(GRPOTrainer):
             "num_items_in_batch": inputs["num_items_in_batch"],
             **{name: values.flatten(0, 1) for name, values in given.items()},
         }
-        loss = super().compute_loss(model, flat)
+        with patch.object(
+            self.accelerator, "gather", lambda figures: figures
+        ):  # as many as there are rollouts
+            loss = super().compute_loss(model, flat)
         noted = self._metrics["train" if model.training else "eval"]
         values = {name: noted.pop(name)[-1] for name in OF_TRLS_LOSS if name in noted}
         return loss, values["clip_ratio/region_mean"]

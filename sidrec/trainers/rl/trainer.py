@@ -8,7 +8,7 @@ other two are in `loss`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from trl import GRPOConfig
 
 from sidrec.decoding import pad_prompts
+from sidrec.errors import ConfigError
 from sidrec.item_sum import sum_items
 from sidrec.metrics import PADDING
 from sidrec.objectives import Objective
+from sidrec.processes import joined, num_processes
 from sidrec.rewards import (
     RewardParts,
     Rollouts,
@@ -80,6 +82,9 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             order: Of the rows; absent: each once per pass.
             curriculum: Which of them a step takes; absent: all in turn.
             objective: What is minimized; absent: GRPO.
+
+        Raises:
+            ConfigError: If the weights are to be divided among processes.
         """
         unread = Dataset.from_dict({"prompt": [""]})  # TRL insists on one of this class; ours is put in below
         super().__init__(
@@ -92,6 +97,11 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             callbacks=[LinesEndAtCheckpoints(), *callbacks],
         )
         self.remove_callback(PrinterCallback)  # TrainingReport says it in a sentence
+        if self.is_to_divide:
+            raise ConfigError(
+                "sidrec rl draws rollouts with whole weights in every process, which FSDP and ZeRO-3 divide. "
+                "Launch it with torchrun, or with configs/accelerate/ddp.yaml or deepspeed_zero2.yaml."
+            )
         self._sid_model = drawing.sid_model  # the same weights, normalized as `rl.logprobs` says
         self._validate = validate
         self._group_size: int = args.num_generations or 0
@@ -167,9 +177,8 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             extra_passes=int(self._reference is not None) + int(self._needs_old),
         )
         groups = [Groups(len(rows), sum(len(row["prompt_ids"]) for row in rows)) for rows in (drawn, trained)]
-        self.state.num_input_tokens_seen += (
-            cost.of_imitation(groups[1]) if self.objective.imitates else cost.of_rl(*groups)
-        )
+        mine = cost.of_imitation(groups[1]) if self.objective.imitates else cost.of_rl(*groups)
+        self.state.num_input_tokens_seen += int(self._sum(torch.tensor(mine)))
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Make the groups of a batch: TRL hands every row over G times in a row."""
@@ -181,12 +190,18 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             return imitation_batch(groups, self._codes, self._sid_model.prompts.pad_id)
         drawn = self._curriculum.draw(groups, self._stream, self._draw, prompts=self._prompts_per_step)
         rollouts, rewards = drawn.rollouts, drawn.rewards
-        advantages = self.objective.advantages(rewards.total, rollouts.weights)
-        self._watch.groups(drawn.live, rollouts.hits)
+        advantages = self._advantages(rollouts, rewards)
         self._log_groups(rollouts, rewards, drawn.live)
         live = first_of(drawn.live, len(groups))  # (B,)
+        live_share = live.float().sum() / len(groups)
         kept = [drawn.rows[place] for place in live.nonzero().squeeze(1).tolist()]
         self._count(drawn.rows, kept)
+        hits = rollouts.hits
+        if (
+            not kept and num_processes() > 1
+        ):  # others have some, and wait for this one: it scores one for nothing
+            kept, live[0] = drawn.rows[:1], True
+            hits = _first_alone(hits)
         prompts = [row["prompt_ids"] for row in kept]
         prompt_ids, prompt_mask = (
             pad_prompts(prompts, self._sid_model.prompts.pad_id, live.device)
@@ -199,15 +214,39 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             "prompt_mask": prompt_mask,
             "codes": codes,
             "advantages": advantages[live],
-            "hits": rollouts.hits[live],
-            "num_items_in_batch": (codes != PADDING).sum(),
-            "live_share": live.float().sum() / len(groups),
+            "hits": hits[live],
+            "num_items_in_batch": self._tokens_of_all((codes != PADDING).sum(), live_share),
+            "live_share": live_share,
         }
         self._stopwatch.lap("reward")
         if prompts:
             output |= self._known_log_probs(prompt_ids, prompt_mask, codes)
             self._stopwatch.lap("reference")
         return output
+
+    def _advantages(self, rollouts: Rollouts, rewards: RewardParts) -> Tensor:
+        """(B, G); where they are measured against the whole batch, that is the batch of all processes."""
+        if self.objective.scaling != "batch":
+            return self.objective.advantages(rewards.total, rollouts.weights)
+        totals, mine = joined(rewards.total)
+        weights = None if rollouts.weights is None else joined(rollouts.weights)[0]
+        return self.objective.advantages(totals, weights)[mine]
+
+    def _tokens_of_all(self, tokens: Tensor, live_share: Tensor) -> Tensor:
+        """Return by how many tokens DAPO is to divide, so that `live_share` makes it right afterwards.
+
+        TRL multiplies the sum over the tokens of a process by the number of processes, whose mean is taken,
+        and divides it by the tokens of all. We multiply by the live share here, where that of all belongs.
+        """
+        if num_processes() == 1:
+            return tokens
+        share_of_all = self._sum(live_share) / num_processes()
+        lived = tokens * (live_share > 0)
+        return self._sum(lived) * live_share / share_of_all.clamp(min=torch.finfo(torch.float32).tiny)
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """Return the sum over the processes."""
+        return self.accelerator.reduce(values.to(self.accelerator.device), reduction="sum")
 
     @torch.no_grad()
     def _known_log_probs(self, prompt_ids: Tensor, prompt_mask: Tensor, codes: Tensor) -> dict[str, Tensor]:
@@ -227,7 +266,6 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             f"reward/{name}": part.mean() for name, part in rewards.parts.items()
         }
         values |= {f"ranked_reward/{name}": ranked_mean(part).mean() for name, part in rewards.parts.items()}
-        values |= {f"reward_share/{name}": share for name, share in rewards.shares().items()}
         values |= drawing_metrics(rollouts)
         values |= {
             "reward": rewards.total.mean(),
@@ -235,13 +273,31 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             "group_hr@1": group_hit_at_1(rollouts).float().mean(),
             "group_ndcg": group_ndcg(rollouts).mean(),
             "dead_groups": 1 - live.float().mean(),
-            "drawn_prompts": float(len(live)),
+            "hits": rollouts.hits.float().mean(),
         }
-        for name, value in values.items():
-            self._metrics["train"][name].append(float(value))
+        of_all = self._means(values, weight=len(live)) | {
+            "drawn_prompts": float(self._sum(torch.tensor(len(live))))
+        }
+        self._watch.groups(of_all["dead_groups"], of_all.pop("hits"))
+        shares = rewards.shares()  # none where no group is live
+        named = {f"reward_share/{name}": shares.get(name, 0.0) for name in rewards.weights}
+        of_all |= self._means(named, weight=int(live.sum()))
+        for name, value in of_all.items():
+            self._metrics["train"][name].append(value)
+
+    def _means(self, values: Mapping[str, Tensor | float], weight: int) -> dict[str, float]:
+        """Return the means of all processes, whose values count `weight` times each; none of none."""
+        mine = torch.tensor([*map(float, values.values()), 1.0], dtype=torch.float64)
+        *sums, total = self._sum(mine * weight).tolist()
+        return {name: each / total for name, each in zip(values, sums, strict=True)} if total else {}
 
     def create_model_card(self, *_: object, **__: object) -> None:
         """Write none into checkpoints: they are deleted."""
+
+
+def _first_alone(hits: Tensor) -> Tensor:
+    """Call the first rollout of every group its target: of groups that weigh nothing, but must be scored."""
+    return torch.zeros_like(hits).index_fill(1, torch.zeros(1, dtype=torch.int64, device=hits.device), True)
 
 
 def _unused_reward(**_: object) -> list[float | None]:
