@@ -169,6 +169,12 @@ class SFTConfig(Section):
         lt=1,
         description="Share of a target's mass spread evenly over what its position is normalized over.",
     )
+    item_loss: float = Field(
+        0,
+        ge=0,
+        description="Weight of an auxiliary cross entropy over all items where a SID begins, such as 0.5; an "
+        "item's output row is the sum of its codes'. Trained only: the search goes code by code as before.",
+    )
     weight_average: float = Field(
         0,
         ge=0,

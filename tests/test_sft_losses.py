@@ -31,7 +31,7 @@ def title_row(*words: int, task: int = 0) -> Row:
 def losses_of(scorer: SIDScorer, rows: list[Row], smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     codes = torch.tensor(CODES)
     batch = FlatRows.of(rows).padded(0)
-    return sft_losses(scorer, batch, codes, scorer.trie.walk(codes), smoothing=smoothing)
+    return sft_losses(scorer, batch, codes, scorer.trie.walk(codes), smoothing=smoothing)[:2]
 
 
 def scorer_of(normalization: str, **overrides: object) -> SIDScorer:

@@ -104,7 +104,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     history = HistoryFile(directory / "history.csv", sft_columns(names))
     trainer = SFTTrainer(
         sid_model,
-        Supervision(data.batches, names, config.sft.label_smoothing),
+        Supervision(data.batches, names, config.sft.label_smoothing, config.sft.item_loss),
         args,
         validate=validation,
         callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft"), history],

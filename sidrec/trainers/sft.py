@@ -23,6 +23,7 @@ from sidrec.trainers.averaging import WeightAverage
 from sidrec.trainers.batches import BatchDataset, BatchLoader
 from sidrec.trainers.flat_rows import FlatRows
 from sidrec.trainers.forward import through_forward
+from sidrec.trainers.item_loss import item_losses
 from sidrec.trainers.judged import JudgedByRanking, Validate
 from sidrec.trainers.meter import Meter
 
@@ -30,8 +31,14 @@ JUDGED_TOGETHER = 64  # valid rows of one pass
 
 
 def sft_losses(
-    scorer: SIDScorer, batch: dict[str, Tensor], codes: Tensor, paths: Tensor, *, smoothing: float = 0.0
-) -> tuple[Tensor, Tensor]:
+    scorer: SIDScorer,
+    batch: dict[str, Tensor],
+    codes: Tensor,
+    paths: Tensor,
+    *,
+    smoothing: float = 0.0,
+    item_weight: float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the cross entropy of every supervised token, and the task of the row it stands in.
 
     A SID token is normalized as the scorer says, a title token over the vocabulary. The output layer is
@@ -43,9 +50,11 @@ def sft_losses(
         codes: (N, L) SIDs of the catalogue.
         paths: (N, L + 1) trie states along them.
         smoothing: Share of a target's mass that is spread evenly over all that it is normalized over.
+        item_weight: Of the auxiliary loss on whole items.
 
     Returns:
-        (S,) float32 losses in nats and (S,) tasks, token by token in an order of its own.
+        (S,) float32 losses in nats and (S,) tasks, token by token in an order of its own; and the sum of the
+        auxiliary losses, weighted, (), 0 without them.
     """
     hidden = scorer.hidden(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])  # (B, T, H)
     before = hidden[:, :-1]  # the state that predicts the next token
@@ -65,14 +74,22 @@ def sft_losses(
     here = (kinds == TEXT) if by_code else (kinds != IGNORED)
     losses.append(scorer.token_losses(before[here], tokens[here], smoothing=smoothing))
     of_task.append(tasks[here])
-    return torch.cat(losses), torch.cat(of_task)
+    auxiliary = hidden.new_zeros(())
+    if item_weight:
+        first = kinds == 0
+        of_items = item_losses(scorer, before[first], items[first], codes, smoothing=smoothing)
+        auxiliary = item_weight * of_items.sum()
+    return torch.cat(losses), torch.cat(of_task), auxiliary
 
 
-def _losses_of(sid_model: SIDModel, smoothing: float = 0.0) -> Callable[..., tuple[Tensor, Tensor]]:
+def _losses_of(
+    sid_model: SIDModel, smoothing: float = 0.0, item_weight: float = 0.0
+) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     """Return `sft_losses` of a batch for a model, whose SIDs are walked once."""
     codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
     scorer = sid_model.scorer
-    return partial(sft_losses, scorer, codes=codes, paths=scorer.trie.walk(codes), smoothing=smoothing)
+    paths = scorer.trie.walk(codes)
+    return partial(sft_losses, scorer, codes=codes, paths=paths, smoothing=smoothing, item_weight=item_weight)
 
 
 @torch.no_grad()
@@ -100,7 +117,7 @@ def target_losses(
                 rows.append(row)
             batch = FlatRows.of(rows).padded(prompts.pad_id)
             batch = {name: tensor.to(sid_model.model.device) for name, tensor in batch.items()}
-            losses, numbers = losses_of(batch)
+            losses, numbers, _ = losses_of(batch)
             found.append(losses.new_zeros(len(rows)).index_add_(0, numbers, losses))
     return torch.cat(found)
 
@@ -112,12 +129,14 @@ class Supervision:
     Attributes:
         batches: Of SFT rows.
         tasks: Name of each task, in the order that `Row.task` counts.
-        smoothing: As of `sft_losses`.
+        smoothing: As of `sft_losses`, with the next one.
+        item_weight: As there.
     """
 
     batches: BatchDataset
     tasks: Sequence[str]
     smoothing: float = 0.0
+    item_weight: float = 0.0
 
 
 class SFTTrainer(JudgedByRanking):
@@ -146,7 +165,7 @@ class SFTTrainer(JudgedByRanking):
         """
         self._sid_model = sid_model
         self._validate = validate
-        self._losses = _losses_of(sid_model, supervision.smoothing)
+        self._losses = _losses_of(sid_model, supervision.smoothing, supervision.item_weight)
         self._meter = Meter(supervision.tasks, sid_model.model.device)
         self._batches = supervision.batches
         super().__init__(
@@ -185,9 +204,9 @@ class SFTTrainer(JudgedByRanking):
     ) -> Any:
         """Return this share's part of the mean loss; gradients are averaged over processes, hence `*`."""
         module = self.accelerator.unwrap_model(model, keep_torch_compile=False)
-        losses, tasks = through_forward(model, module, self._losses, inputs)
+        losses, tasks, auxiliary = through_forward(model, module, self._losses, inputs)
         self._meter.add(losses, tasks, inputs["attention_mask"].sum())
-        loss = losses.sum() / num_items_in_batch
+        loss = (losses.sum() + auxiliary) / num_items_in_batch
         if self.accelerator.num_processes > 1:
             loss = loss * self.accelerator.num_processes
         return (loss, None) if return_outputs else loss
