@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from sidrec.baselines.config import BaselinesConfig
 from sidrec.catalog.config import CatalogConfig, SplitConfig
@@ -61,6 +61,17 @@ class Config(Section):
     rl: RLConfig = Field(default_factory=RLConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     baselines: BaselinesConfig = Field(default_factory=BaselinesConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _titles_answer_next_items(cls, raw: Any) -> Any:
+        """Where titles name items, the default tasks that turn one into the other have nothing to teach."""
+        if not isinstance(raw, dict) or not isinstance(model := raw.get("model"), dict):
+            return raw
+        if model.get("identifiers") != "title":
+            return raw
+        sft = raw.get("sft", {})
+        return raw | {"sft": {"tasks": {"next_item": 1}} | sft} if isinstance(sft, dict) else raw
 
     def to_yaml(self) -> str:
         """Write out every setting; reading it back repeats the run."""

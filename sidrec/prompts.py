@@ -25,6 +25,7 @@ from sidrec.decoding.prompts import shared_beginning
 from sidrec.sections import Normalization
 from sidrec.tasks.template import Slot, Template, read_template
 from sidrec.tasks.wordings import BUILT_IN, Style
+from sidrec.trie_arrays import code_table
 from sidrec.vocabulary import SIDVocabulary
 from tokenizer.semantic_ids import sid_token
 
@@ -47,6 +48,11 @@ class PromptSettings(BaseModel):
     max_text_tokens: int = Field(128, ge=1)
     normalization: Normalization
     last_token: Literal["code", "sum"] = "code"
+    identifiers: Literal["sid", "title"] = "sid"
+
+    def longest_name(self, num_levels: int) -> int:
+        """Return how many tokens name an item at most, if its SID has `num_levels`."""
+        return num_levels if self.identifiers == "sid" else self.max_title_tokens + 1
 
     def save(self, path: Path) -> None:
         """Write `prompts.json`."""
@@ -75,7 +81,14 @@ class Pieces:
 
 
 class PromptBuilder:
-    """Turn templates and histories into token ids."""
+    """Turn templates and histories into token ids.
+
+    Attributes:
+        settings: Template and lengths.
+        codes: (N, L) what the trie knows items by: SIDs, or the token ids of titles, -1 after the last.
+        item_tokens: N lists of the tokens that answer with an item: its SID, or its title with an end.
+        shown_tokens: N lists of those that stand for it in a prompt: the same, without an end between words.
+    """
 
     def __init__(
         self,
@@ -83,6 +96,7 @@ class PromptBuilder:
         text_tokenizer: PreTrainedTokenizerBase,
         vocabulary: SIDVocabulary,
         codes: np.ndarray,
+        titles: Sequence[str] | None = None,
     ) -> None:
         """Take what prompts are made of.
 
@@ -91,10 +105,9 @@ class PromptBuilder:
             text_tokenizer: Holds the SID tokens.
             vocabulary: Where they are.
             codes: (N, L) SIDs of the catalogue.
+            titles: N, for `settings.identifiers=title`.
         """
         self.settings = settings
-        self.codes = codes
-        self.item_tokens: list[list[int]] = vocabulary.tokens_of(codes).tolist()  # (N, L)
         self._text_tokenizer = text_tokenizer
         others = [token for token in text_tokenizer.get_added_vocab() if not re.match(SID_IN_TEXT, token)]
         starts = [f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in others if len(token) > 1]
@@ -103,10 +116,28 @@ class PromptBuilder:
         self.bos_id: int = text_tokenizer.eos_token_id if bos is None else bos
         self.eos_id: int = text_tokenizer.eos_token_id
         self.pad_id: int = text_tokenizer.pad_token_id
-        self.between_sids = [] if settings.template == "compact" else self._encode_words(", ")
         self.between_texts = self._encode_words(";")
+        self._name_items(vocabulary, codes, titles)
         wording = BUILT_IN["next_item"][settings.template]
         self._next_item = self.prompt(read_template(wording.prompt, "next_item"))
+
+    def _name_items(self, vocabulary: SIDVocabulary, codes: np.ndarray, titles: Sequence[str] | None) -> None:
+        in_words = self.settings.template == "instruct"
+        if self.settings.identifiers == "sid":
+            self.codes = codes
+            self.item_tokens: list[list[int]] = vocabulary.tokens_of(codes).tolist()  # (N, L)
+            self.shown_tokens = self.item_tokens
+            self.between_items = self._encode_words(", ") if in_words else []
+            return
+        assert titles is not None, "items are to be named by titles that nobody gave"
+        cut = [
+            tokens[: self.settings.max_title_tokens] for tokens in self.encode_texts(titles, is_spaced=False)
+        ]
+        # Without an end a title could be the beginning of another.
+        self.item_tokens = [[*tokens, self.eos_id] for tokens in cut]
+        self.shown_tokens = cut if in_words else self.item_tokens
+        self.between_items = self._encode_words("; ") if in_words else []
+        self.codes = code_table(self.item_tokens)
 
     def next_item(self, history: Sequence[int]) -> list[int]:
         """Return the prompt that asks what follows `history` (catalogue rows, oldest first; newest are kept).
@@ -117,9 +148,9 @@ class PromptBuilder:
         if len(history) == 0:
             raise ValueError("The history is empty; a next item can be asked for only after at least one.")
         first, *others = (int(item) for item in history[-self.settings.max_history :])
-        written = [token for item in others for token in (*self.between_sids, *self.item_tokens[item])]
+        written = [token for item in others for token in (*self.between_items, *self.shown_tokens[item])]
         before, after = self._next_item.words
-        return [*before, *self.item_tokens[first], *written, *after]
+        return [*before, *self.shown_tokens[first], *written, *after]
 
     def next_item_prefix(self) -> list[int]:
         """Return the tokens that every prompt for a next item begins with, whatever the history."""

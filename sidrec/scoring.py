@@ -73,6 +73,7 @@ class SIDScorer:
     Attributes:
         head: The model's output layer, to be called; `head.weight` may be without the rows that are trained.
         rows: The rows of that layer as they are now.
+        codes_are_tokens: Whether the trie's codes are token ids.
         token_ids: Level by level, (K,) token ids of its codes.
         attention: How the model attends.
         shares_prompts: Whether one prompt can be read once for many continuations; if not, `why_not` says
@@ -101,6 +102,7 @@ class SIDScorer:
         self.head: nn.Module = model.get_output_embeddings()
         self.rows = OutputRows(self.head)
         device = self.rows.layer.weight.device
+        self.codes_are_tokens = token_ids is None
         self.model, self.trie, self.normalization = model, trie.to(device), normalization
         if token_ids is None:
             self.token_ids = [self.trie.codes_at(level).unique() for level in range(trie.num_levels)]
@@ -116,7 +118,7 @@ class SIDScorer:
                 f"The model's vocabulary has {len(self.rows)} entries, but a SID token has id "
                 f"{largest}: it was not trained on these semantic IDs. Rerun: sidrec sft"
             )
-        self._columns, self._tokens = self._by_state(codes_are_tokens=token_ids is None)
+        self._columns, self._tokens = self._by_state()
         self._soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self.attention = AttentionKind.of(model)
         self._problem = self._logits_problem()
@@ -124,14 +126,19 @@ class SIDScorer:
         self.shares_prompts = self.why_not is None
         self._cuts = self.shares_prompts and last_token_suffices(model, int(self.token_ids[0][0]))
 
-    def _by_state(self, *, codes_are_tokens: bool) -> tuple[Tensor, Tensor]:
+    def of(self, model: PreTrainedModel, normalization: Normalization) -> SIDScorer:
+        """Return the same for another model, or normalized otherwise."""
+        token_ids = None if self.codes_are_tokens else [ids.tolist() for ids in self.token_ids]
+        return SIDScorer(model, token_ids, self.trie, normalization)
+
+    def _by_state(self) -> tuple[Tensor, Tensor]:
         """For each state of the trie, the code that leads to it: its place in its level, and its token."""
         device = self.trie.device
         columns = [torch.zeros(1, dtype=torch.int32, device=device)]
         tokens = [torch.zeros(1, dtype=torch.int32, device=device)]
         for level, ids in enumerate(self.token_ids):
             codes = self.trie.codes_at(level).long()
-            column = torch.searchsorted(ids, codes) if codes_are_tokens else codes
+            column = torch.searchsorted(ids, codes) if self.codes_are_tokens else codes
             if int(column.max()) >= len(ids):
                 raise ValueError(
                     f"The trie has code {int(column.max())} at level {level}, the vocabulary {len(ids)} "

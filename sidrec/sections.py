@@ -54,6 +54,11 @@ class ModelConfig(Section):
         description="Width of a preset's MLPs; absent: its own, or 3 * hidden_size if that is set.",
     )
     path: str | None = Field(None, description="Directory or hub name of a causal LM; replaces the preset.")
+    identifiers: Literal["sid", "title"] = Field(
+        "sid",
+        description="What the model calls an item: its semantic ID, or the tokens of its title. Titles that "
+        "are equal, or are once cut at prompt.max_title_tokens, name several items at once.",
+    )
     text_vocabulary_size: int = Field(
         1000, ge=259, description="BPE tokens a preset learns from the item texts."
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sidrec.scoring import ChildScores, SIDScorer
+from sidrec.trie_arrays import END
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class CompletionScores:
     """How a model scores G completions of B prompts.
 
     Attributes:
-        log_probs: (B, G, L) of the codes of each completion.
-        entropies: (B, G, L) of the steps, in nats.
+        log_probs: (B, G, L) of the codes of each completion; -inf after its last.
+        entropies: (B, G, L) of the steps, in nats; 0 after the last.
         outside: (B, G, L) probability that a step gives to what the trie forbids, without a gradient.
     """
 
@@ -39,7 +40,7 @@ def completion_scores(
         scorer: Model, trie and normalization.
         prompt_ids: (B, P), padded on the left.
         prompt_mask: (B, P), nonzero = a real token.
-        codes: (B, G, L) semantic IDs of the completions; all in the trie.
+        codes: (B, G, L) semantic IDs of the completions, -1 after the last code; all in the trie.
 
     Raises:
         ValueError: If a completion is not in the trie, or a prompt does not end with its row.
@@ -62,14 +63,28 @@ def completion_scores(
     prompt_width = prompt_ids.shape[1]
     first = scorer.children(hidden[:, prompt_width - 1].unsqueeze(1), paths[:, :1, 0], 0)  # (B, 1, C)
     after = hidden[:, prompt_width:].unflatten(1, (num_generations, levels - 1))  # (B, G, L - 1, H)
-    scored: list[ChildScores] = [first]
-    scored += [
-        scorer.children(after[:, :, level - 1], paths[:, :, level], level) for level in range(1, levels)
-    ]
-    log_probs = [each.pick(codes[..., level]) for level, each in enumerate(scored)]
-    entropies = [each.entropy().expand(batch, num_generations) for each in scored]
-    outside = [each.outside().expand(batch, num_generations) for each in scored]
-    return CompletionScores(*(torch.stack(each, dim=-1) for each in (log_probs, entropies, outside)))
+    shape = batch, num_generations
+    columns = [_columns(first, codes[..., 0], shape)]
+    is_ragged = bool((codes == END).any())
+    for level in range(1, levels):
+        states, at, wanted = after[:, :, level - 1], paths[:, :, level], codes[..., level]
+        if not is_ragged:
+            columns.append(_columns(scorer.children(states, at, level), wanted, shape))
+            continue
+        real = wanted != END  # (B, G): completions that go on so far; no child follows the others
+        found = _columns(scorer.children(states[real], at[real], level), wanted[real], wanted[real].shape)
+        columns.append(
+            [
+                values.new_full(shape, nothing).masked_scatter(real, values)
+                for values, nothing in zip(found, (-torch.inf, 0.0, 0.0), strict=True)
+            ]
+        )
+    return CompletionScores(*(torch.stack(each, dim=-1) for each in zip(*columns, strict=True)))
+
+
+def _columns(scored: ChildScores, codes: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
+    """Log-probabilities of codes, entropies, and the mass outside the trie, each of `shape`."""
+    return [scored.pick(codes), scored.entropy().expand(shape), scored.outside().expand(shape)]
 
 
 def _visible(prompt_mask: Tensor, num_generations: int, steps: int) -> Tensor:

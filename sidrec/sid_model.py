@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sidrec.adapters import Base, load_merged
-from sidrec.artifacts import check_outputs, read_json
+from sidrec.artifacts import check_outputs, read_json, write_json
 from sidrec.attention import evaluating
 from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, exact_topk, rank_all
 from sidrec.errors import ArtifactError
-from sidrec.generations import Generation, open_generation
+from sidrec.generations import FIRST, Generation, open_generation
 from sidrec.item_sum import sum_items
 from sidrec.processes import training_device
 from sidrec.prompts import PromptBuilder, PromptSettings
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from sidrec.sections import Normalization
 
 
+TITLES = "titles.json"
+"""In a model directory, where titles name the items."""
+
+
 @dataclass(frozen=True)
 class SIDModel:
     """Model, text tokenizer, semantic IDs, prompts, scorer and reader of prompts that belong together.
@@ -37,6 +42,7 @@ class SIDModel:
     Attributes:
         trie: What may be recommended: the scorer's trie, or a subset of it without retired items.
         generation: Of the items, when they were read from disk.
+        titles: Of the items, where those name them.
     """
 
     model: PreTrainedModel
@@ -47,6 +53,7 @@ class SIDModel:
     reader: CausalLM
     trie: SIDTrie
     generation: Generation | None = None
+    titles: Sequence[str] | None = None
 
     @classmethod
     def assemble(
@@ -56,9 +63,18 @@ class SIDModel:
         semantic_ids: SemanticIDs,
         settings: PromptSettings,
         *,
+        titles: Sequence[str] | None = None,
         memory_mb: int | None = None,
     ) -> SIDModel:
-        """Put the parts together; a group of prompts may take `memory_mb`, or what `CausalLM` sees fit.
+        """Put the parts together.
+
+        Args:
+            model: A causal LM.
+            text_tokenizer: Its own, with a token for every code.
+            semantic_ids: Of the catalogue.
+            settings: Of the prompts.
+            titles: Of the items, for `settings.identifiers=title`.
+            memory_mb: What a group of prompts may take; None: what `CausalLM` sees fit.
 
         Raises:
             ArtifactError: If the text tokenizer lacks a SID token.
@@ -66,10 +82,11 @@ class SIDModel:
         vocabulary = SIDVocabulary.find_in(text_tokenizer, semantic_ids.codebook_sizes)
         if settings.last_token == "sum":
             sum_items(model, vocabulary.token_ids)
-        scorer = SIDScorer(model, vocabulary.token_ids, SIDTrie(semantic_ids.codes), settings.normalization)
-        prompts = PromptBuilder(settings, text_tokenizer, vocabulary, semantic_ids.codes)
+        prompts = PromptBuilder(settings, text_tokenizer, vocabulary, semantic_ids.codes, titles)
+        token_ids = vocabulary.token_ids if settings.identifiers == "sid" else None
+        scorer = SIDScorer(model, token_ids, SIDTrie(prompts.codes), settings.normalization)
         reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)
-        return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader, scorer.trie)
+        return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader, scorer.trie, titles=titles)
 
     def save(self, directory: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
         """Write a Hugging Face model directory with `semantic_ids.parquet` and `prompts.json` in it.
@@ -84,6 +101,8 @@ class SIDModel:
         self.text_tokenizer.save_pretrained(directory)
         self.semantic_ids.save(directory / "semantic_ids.parquet")
         self.prompts.settings.save(directory / "prompts.json")
+        if self.titles is not None:
+            write_json(directory / TITLES, list(self.titles))
 
     @classmethod
     def load(
@@ -126,7 +145,10 @@ class SIDModel:
             model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         model.eval()
         torch.nn.Module.to(model, training_device() if device is None else device)
-        whole = cls.assemble(model, text_tokenizer, items.semantic_ids, settings, memory_mb=memory_mb)
+        titles = None if settings.identifiers == "sid" else _read_titles(directory, items)
+        whole = cls.assemble(
+            model, text_tokenizer, items.semantic_ids, settings, titles=titles, memory_mb=memory_mb
+        )
         # The scores stay those over all items: what a prefix had of retired ones does not go to the others.
         trie = whole.scorer.trie.subset(items.remaining()) if items.retired else whole.trie
         return replace(whole, trie=trie, generation=items)
@@ -186,8 +208,7 @@ class SIDModel:
         """
         if normalization is None or normalization == self.scorer.normalization:
             return self
-        token_ids = [ids.tolist() for ids in self.scorer.token_ids]
-        scorer = SIDScorer(self.model, token_ids, self.scorer.trie, normalization)
+        scorer = self.scorer.of(self.model, normalization)
         return replace(self, scorer=scorer, reader=CausalLM(scorer, memory_budget=self.reader.memory_budget))
 
     def read_prefix(self) -> Prefix:
@@ -224,3 +245,11 @@ class SIDModel:
             )
             found.items[rest], found.codes[rest], found.scores[rest] = dear.items, dear.codes, dear.scores
         return found
+
+
+def _read_titles(directory: Path, items: Generation) -> list[str]:
+    """Read the titles of a generation of items, which name them."""
+    if items.number == FIRST:
+        titles: list[str] = read_json(directory / TITLES)
+        return titles
+    return pd.read_parquet(items.directory / "items.parquet", columns=["title"])["title"].tolist()

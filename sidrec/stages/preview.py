@@ -11,7 +11,7 @@ from sidrec.errors import ConfigError
 from sidrec.models import make_text_tokenizer
 from sidrec.prompts import PromptBuilder
 from sidrec.stages.run import load_run
-from sidrec.stages.sft_tasks import check_sft, resolve_prompts, row_source, texts_of
+from sidrec.stages.sft_tasks import check_sft, resolve_prompts, row_source, texts_of, titles_for
 from sidrec.tasks.build import task_rows
 from sidrec.tasks.rows import IGNORED, Row
 from sidrec.vocabulary import SIDVocabulary
@@ -50,7 +50,8 @@ def preview(config: Config, num_rows: int) -> list[ShownRow]:
     tasks = check_sft(config, run.catalog)
     text_tokenizer = make_text_tokenizer(config.model, texts_of(run.catalog))
     vocabulary = SIDVocabulary.add_to(text_tokenizer, run.semantic_ids.codebook_sizes)
-    prompts = PromptBuilder(resolve_prompts(config), text_tokenizer, vocabulary, run.semantic_ids.codes)
+    settings, titles = resolve_prompts(config), titles_for(config, run)
+    prompts = PromptBuilder(settings, text_tokenizer, vocabulary, run.semantic_ids.codes, titles)
     source = row_source(config, run, prompts)
     return [
         _shown(row, task.name, text_tokenizer)

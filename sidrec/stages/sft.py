@@ -22,7 +22,7 @@ from sidrec.stages.model_making import (
     speed_arguments,
 )
 from sidrec.stages.run import Run, load_run
-from sidrec.stages.sft_tasks import check_sft, resolve_prompts
+from sidrec.stages.sft_tasks import check_sft, resolve_prompts, titles_for
 from sidrec.tasks.task import Task, column_inputs
 
 if TYPE_CHECKING:
@@ -140,14 +140,21 @@ def _sid_model(config: Config, run: Run, tasks: Sequence[Task]) -> SIDModel:
     from sidrec.tasks.lengths import most_tokens
 
     settings = resolve_prompts(config)
-    levels = run.semantic_ids.codes.shape[1]
+    levels = settings.longest_name(run.semantic_ids.codes.shape[1])
     model, text_tokenizer = model_of(
         config, run, max_positions=max(most_tokens(task, settings, levels) for task in tasks)
     )
     torch.nn.Module.to(model, training_device())
     compile_if_asked(model, config.sft)
     memory_mb = config.evaluation.memory_mb
-    sid_model = SIDModel.assemble(model, text_tokenizer, run.semantic_ids, settings, memory_mb=memory_mb)
+    sid_model = SIDModel.assemble(
+        model,
+        text_tokenizer,
+        run.semantic_ids,
+        settings,
+        titles=titles_for(config, run),
+        memory_mb=memory_mb,
+    )
     sid_model.scorer.require_linear_logits()
     return sid_model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sidrec.catalog import Catalog
 from sidrec.config import Config
+from sidrec.errors import ConfigError
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.stages.run import Run
 from sidrec.tasks.rows import RowSource
@@ -21,7 +22,30 @@ def check_sft(config: Config, catalog: Catalog) -> list[Task]:
     style = resolve_prompts(config).template
     tasks = tasks_of(config.sft.tasks, style, catalog)
     check_rows(config.sft.rows, tasks, style)
+    if config.model.identifiers == "title":
+        _check_titles(config, tasks)
     return tasks
+
+
+def _check_titles(config: Config, tasks: list[Task]) -> None:
+    """Refuse what has no meaning, or would change nothing, where titles name the items."""
+    refused = {
+        "prompt.last_token=sum sums codes": config.prompt.last_token == "sum",
+        "sft.item_dropout leaves out whole semantic IDs": config.sft.item_dropout > 0,
+        f"sft.sid_init={config.sft.sid_init} begins rows of codes": config.sft.sid_init != "mean",
+        f"sft.trainable={config.sft.trainable} trains rows of codes": config.sft.trainable == "sid_only",
+    }
+    for problem in (said for said, is_so in refused.items() if is_so):
+        raise ConfigError(
+            f"{problem}, and with model.identifiers=title an item has none. Leave it out, or set "
+            "model.identifiers=sid."
+        )
+    for task in tasks:
+        if any(slot.is_title for slot in task.slots):
+            raise ConfigError(
+                f"sft.tasks.{task.name} turns semantic IDs and titles into each other, and with "
+                f"model.identifiers=title they are the same. Set sft.tasks.{task.name}=0."
+            )
 
 
 def row_source(
@@ -49,4 +73,10 @@ def resolve_prompts(config: Config) -> PromptSettings:
         max_text_tokens=config.prompt.max_text_tokens,
         normalization=config.sft.loss or ("catalog" if scratch else "vocabulary"),
         last_token=config.prompt.last_token,
+        identifiers=config.model.identifiers,
     )
+
+
+def titles_for(config: Config, run: Run) -> list[str] | None:
+    """Return the titles that name the items of a run, if they do."""
+    return run.catalog.items["title"].tolist() if config.model.identifiers == "title" else None

@@ -60,7 +60,7 @@ def task_rows(task: Task, number: int, source: RowSource) -> Iterator[Row]:
 def _user_rows(task: Task, number: int, source: RowSource) -> Iterator[Row]:
     prompts = source.prompts
     head = prompts.prompt(task.prompt).words[0]
-    levels = list(range(prompts.codes.shape[1]))
+    names = prompts.item_tokens
     window = prompts.settings.max_history + 1
     for history in source.histories:
         items: list[int] = history.tolist()
@@ -69,11 +69,12 @@ def _user_rows(task: Task, number: int, source: RowSource) -> Iterator[Row]:
             context = 0 if supervised == 0 else max(1, window // 2)
             start = supervised - context
             shown = items[start : start + window]
-            kinds = [IGNORED] * (len(levels) * context) + levels * (len(shown) - context)
+            unlearnt = len(head) + sum(len(names[item]) for item in shown[:context])
+            levels = [level for item in shown[context:] for level in range(len(names[item]))]
             yield Row(
-                [*head, *(token for item in shown for token in prompts.item_tokens[item])],
-                [IGNORED] * len(head) + kinds,
-                [NO_ITEM] * len(head) + [item for item in shown for _ in levels],
+                [*head, *(token for item in shown for token in names[item])],
+                [IGNORED] * unlearnt + levels,
+                [NO_ITEM] * len(head) + [item for item in shown for _ in names[item]],
                 number,
                 is_cut=start > 0,
             )

@@ -30,17 +30,16 @@ class _Filler(Protocol):
 
 
 class _SIDFiller:
-    """The SID of the row's item."""
+    """The SID of the row's item, or the title in its place."""
 
-    def __init__(self, prompts: PromptBuilder) -> None:
-        self._tokens = prompts.item_tokens
-        self._num_levels = prompts.codes.shape[1]
+    def __init__(self, prompts: PromptBuilder, *, is_answer: bool) -> None:
+        self._tokens = prompts.item_tokens if is_answer else prompts.shown_tokens
 
     def enter(self, user: int, history: list[int]) -> None:
         """Nothing depends on the user."""
 
     def fill(self, item: int, place: int) -> _Part:
-        return _Part(self._tokens[item], [item] * self._num_levels)
+        return _Part(self._tokens[item], [item] * len(self._tokens[item]))
 
 
 class _TextFiller:
@@ -71,8 +70,8 @@ class _HistoryFiller:
         self._max_history = prompts.settings.max_history
         self._is_sid = gap.slot.column is None
         if self._is_sid:
-            self._first = self._later = Column(prompts.item_tokens, [False] * len(prompts.item_tokens))
-            self._between = prompts.between_sids
+            self._first = self._later = Column(prompts.shown_tokens, [False] * len(prompts.shown_tokens))
+            self._between = prompts.between_items
         else:
             self._first = source.values.column(gap)
             self._later = source.values.column(Gap(gap.slot, is_spaced=True))
@@ -117,7 +116,6 @@ class Side:
         self._words = pieces.words
         self._gaps = pieces.gaps
         self._is_supervised = is_supervised
-        self._levels = list(range(source.prompts.codes.shape[1]))
         self._fillers = [self._filler(gap, source) for gap in pieces.gaps]
 
     def enter(self, user: int, history: list[int]) -> None:
@@ -136,7 +134,7 @@ class Side:
             row.input_ids.extend(part.tokens)
             row.items.extend(part.items)
             is_answer = self._is_supervised and gap.slot.column is None
-            row.kinds.extend(self._levels if is_answer else [self._kind] * len(part.tokens))
+            row.kinds.extend(range(len(part.tokens)) if is_answer else [self._kind] * len(part.tokens))
             self._write_words(row, words)
         return is_cut
 
@@ -153,5 +151,5 @@ class Side:
         if gap.slot.of == "history":
             return _HistoryFiller(gap, source)
         if gap.slot.column is None:
-            return _SIDFiller(source.prompts)
+            return _SIDFiller(source.prompts, is_answer=self._is_supervised)
         return _TextFiller(gap, source.values)

@@ -22,7 +22,8 @@ def item_rows(scorer: SIDScorer, codes: Tensor) -> Tensor:
     total = torch.zeros((), device=codes.device)
     for level, ids in enumerate(scorer.token_ids):
         of_level = codes[:, level]
-        rows = scorer.rows(ids)[of_level.clamp(min=0)]  # (N, H)
+        known = of_level.clamp(min=0)
+        rows = scorer.rows(known if scorer.codes_are_tokens else ids[known])  # (N, H)
         total = total + rows.masked_fill((of_level == PADDING).unsqueeze(1), 0)
     return total
 

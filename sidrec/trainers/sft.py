@@ -86,7 +86,7 @@ def _losses_of(
     sid_model: SIDModel, smoothing: float = 0.0, item_weight: float = 0.0
 ) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     """Return `sft_losses` of a batch for a model, whose SIDs are walked once."""
-    codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
+    codes = torch.tensor(sid_model.prompts.codes).to(sid_model.model.device)
     scorer = sid_model.scorer
     paths = scorer.trie.walk(codes)
     return partial(sft_losses, scorer, codes=codes, paths=paths, smoothing=smoothing, item_weight=item_weight)
@@ -98,7 +98,6 @@ def target_losses(
 ) -> Tensor:
     """Return -log p of each target after its history, summed over its codes: (U,) float32, in nats."""
     prompts, losses_of = sid_model.prompts, _losses_of(sid_model)
-    levels = list(range(prompts.codes.shape[1]))
     found = []
     with evaluating(sid_model.model):
         for start in range(0, len(targets), JUDGED_TOGETHER):
@@ -107,11 +106,11 @@ def target_losses(
             for number, (history, item) in enumerate(
                 zip(histories[part], targets[part].tolist(), strict=True)
             ):
-                asked = prompts.next_item(list(history))
+                asked, answer = prompts.next_item(list(history)), prompts.item_tokens[item]
                 row = Row(
-                    asked + prompts.item_tokens[item],
-                    [IGNORED] * len(asked) + levels,
-                    [NO_ITEM] * len(asked) + [item] * len(levels),
+                    asked + answer,
+                    [IGNORED] * len(asked) + list(range(len(answer))),
+                    [NO_ITEM] * len(asked) + [item] * len(answer),
                     task=number,  # so that the losses of a row can be put together again
                 )
                 rows.append(row)

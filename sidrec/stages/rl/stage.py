@@ -148,7 +148,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     before = judged.ranks()
     sample = run.split.valid.draw(section.validation_users, config.seed)
     start = float(metrics_at_k(before[sample], ks=(10,))["ndcg@10"].mean())
-    num_levels = run.semantic_ids.codes.shape[1]
+    num_levels = sid_model.prompts.codes.shape[1]
     args = grpo_arguments(config, num_levels, directory / CHECKPOINTS)
     trainer = ReReTrainer(
         sid_model,

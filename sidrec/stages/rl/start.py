@@ -11,7 +11,7 @@ from sidrec.config import Config
 from sidrec.sections import LoRAConfig
 from sidrec.stages.model_making import model_inputs, model_of
 from sidrec.stages.run import Run, check_semantic_ids, weights_hash
-from sidrec.stages.sft_tasks import check_sft, resolve_prompts
+from sidrec.stages.sft_tasks import check_sft, resolve_prompts, titles_for
 from sidrec.tasks.task import Task
 
 NAMES = {"sft": "SFT", "base": "the base model"}
@@ -58,10 +58,11 @@ def start_directory(config: Config, run: Run, stage: Stage, tasks: Sequence[Task
     from sidrec.tasks.lengths import most_tokens
 
     settings = resolve_prompts(config)
-    levels = run.semantic_ids.codes.shape[1]
+    levels = settings.longest_name(run.semantic_ids.codes.shape[1])
     lengths = [most_tokens(task, settings, levels) for task in [*check_sft(config, run.catalog), *tasks]]
     model, text_tokenizer = model_of(_whole(config), run, max_positions=max(lengths))
-    sid_model = SIDModel.assemble(model, text_tokenizer, run.semantic_ids, settings)
+    titles = titles_for(config, run)
+    sid_model = SIDModel.assemble(model, text_tokenizer, run.semantic_ids, settings, titles=titles)
     sid_model.scorer.require_linear_logits()
     sid_model.scorer.require_shared_prompts()
     directory = stage.begin() / CHECKPOINTS / "base"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sidrec.decoding import pad_prompts
+from sidrec.metrics import PADDING
 from sidrec.scoring import SIDScorer
 from sidrec.shared_prefix import completion_scores
 
@@ -38,4 +39,4 @@ def imitation_loss(scorer: SIDScorer, batch: dict[str, Tensor]) -> Tensor:
         batch: As `imitation_batch` returns it.
     """
     scores = completion_scores(scorer, batch["prompt_ids"], batch["prompt_mask"], batch["codes"])
-    return -scores.log_probs.mean()
+    return -scores.log_probs[batch["codes"] != PADDING].mean()

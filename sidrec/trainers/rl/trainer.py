@@ -117,19 +117,16 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
         self.train_dataset = self._stream
         self.drawing = drawing
         self.reward = reward
-        self._codes = torch.tensor(sid_model.semantic_ids.codes).to(sid_model.model.device)
+        self._codes = torch.tensor(sid_model.prompts.codes).to(sid_model.model.device)
         self._reference: SIDScorer | None = None
         if self.ref_model is not None:
-            token_ids = [ids.tolist() for ids in sid_model.scorer.token_ids]
             reference = self.accelerator.unwrap_model(self.ref_model)
             # TRL read what the config names: for merged adapters that is their base, without their weights.
             reference.resize_token_embeddings(len(sid_model.scorer.rows), mean_resizing=False)
             reference.load_state_dict(sid_model.model.state_dict())
             if sid_model.prompts.settings.last_token == "sum":
-                sum_items(reference, token_ids)
-            self._reference = SIDScorer(
-                reference, token_ids, sid_model.scorer.trie, self._sid_model.scorer.normalization
-            )
+                sum_items(reference, [ids.tolist() for ids in sid_model.scorer.token_ids])
+            self._reference = self._sid_model.scorer.of(reference, self._sid_model.scorer.normalization)
         self._figures, self._watch = Figures(), Watch()
         self._stopwatch = Stopwatch(sid_model.model.device)
         self._drift: Drift | None = None
