@@ -9,7 +9,8 @@ export OMP_NUM_THREADS=1
 # The same short training on next items for all: what counts is the difference. Histories of a hundred films make
 # an epoch of ml-100k five times as long.
 case $name in ml-100k) epochs=2 ;; *) epochs=6 ;; esac
-budget=(sft.epochs=$epochs sft.evaluations=4 "sft.tasks={next_item: 1}" "baselines.models=[]")
+# In place of what the config has found best for one tokenizer: the defaults.
+budget=("sft={epochs: $epochs, evaluations: 4, tasks: {next_item: 1}}" "model={}" "prompt={}" "baselines.models=[]")
 sweep() {
   .venv/bin/sidrec sweep "configs/$name.yaml" "${budget[@]}" "$@" --output "$runs" --seeds 0,1,2 --jobs 2 --stages tokenize,sft,evaluate
 }
