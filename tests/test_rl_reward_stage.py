@@ -247,16 +247,16 @@ def test_a_reward_for_the_wrong_thing_is_called_hacked_in_log_metrics_and_final_
     command: Callable[..., Ended],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    (here / "mine_first.py").write_text(FIRST_ITEM)
+    (here / "mine_of_stage.py").write_text(FIRST_ITEM)
     toy.copy(young_run, here / "toy", without=("rl", "evaluate"))
     config = toy.write(here / "toy", **toy.YOUNG)
     with caplog.at_level(logging.INFO, logger="sidrec"):
-        settings = ("rl.rewards={mine_first:first_item: 1}", "rl.steps=12", "rl.learning_rate=4e-4")
+        settings = ("rl.rewards={mine_of_stage:first_item: 1}", "rl.steps=12", "rl.learning_rate=4e-4")
         ended = command("run", config, *settings)
     assert ended.status == 0
     metrics = json.loads((here / "toy" / "run" / "rl" / "metrics.json").read_text())
     assert metrics["hacking"]["found"] is True
-    assert list(metrics["hacking"]["rose"]) == ["total", "mine_first:first_item"]
+    assert list(metrics["hacking"]["rose"]) == ["total", "mine_of_stage:first_item"]
     ours = [each for each in caplog.records if each.name.startswith("sidrec")]
     warnings = [each.getMessage() for each in ours if each.levelno == logging.WARNING]
     assert warnings
@@ -269,7 +269,7 @@ def test_a_reward_for_the_wrong_thing_is_called_hacked_in_log_metrics_and_final_
     assert (table.groupby("group")["advantage"].idxmax() == table[table["item_id"] == "i00"].index).all()
     sample = next(each.getMessage() for each in caplog.records if "rollouts.parquet" in each.getMessage())
     assert "  history: " in sample
-    assert "mine_first:first_item" in sample
+    assert "mine_of_stage:first_item" in sample
 
 
 def test_a_control_takes_the_baseline_that_its_rewards_read_from_the_run(
