@@ -46,8 +46,9 @@ def main() -> None:
         versus = ndcg.versus[row - 1] if row else None
         cells = [name, str(ndcg.estimates[row].seeds)]
         cells += [interval(metric.estimates[row].interval) for metric in (hr, ndcg)]
-        cells += [] if versus is None else [interval(versus.difference.interval, sign="+"), versus.verdict]
-        cells += ["", ""] if versus is None else []
+        cells += (
+            ["", ""] if versus is None else [interval(versus.difference.interval, sign="+"), versus.verdict]
+        )
         rows.append([*cells, *(interval(part.estimates[row].interval) for part in parts)])
         if row:
             differences = [interval(part.differences[row - 1].interval, sign="+") for part in parts]

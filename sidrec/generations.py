@@ -35,6 +35,13 @@ class Generation:
     semantic_ids: SemanticIDs
     retired: tuple[str, ...] = ()
 
+    def titles(self) -> list[str]:
+        """Read the titles of all items, from the table beside their semantic IDs."""
+        import pandas as pd
+
+        table = pd.read_parquet(self.directory / "items.parquet", columns=["title"])
+        return table["title"].tolist()
+
     def hashes(self) -> dict[str, str]:
         """Return what the manifest of the next generation names this one by."""
         return {"semantic_ids": self.semantic_ids.sha256, "retired_before": sha256_of_json(self.retired)}

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-import pandas as pd
-
 from sidrec.errors import ArtifactError, SidrecError, nearest
 from sidrec.sid_model import SIDModel
 
@@ -60,8 +58,7 @@ class Recommender:
             directory = found[0]
         sid_model = SIDModel.load(directory, generation=generation)
         assert sid_model.generation is not None
-        items = pd.read_parquet(sid_model.generation.directory / "items.parquet", columns=["title"])
-        return cls(sid_model, items["title"].tolist())
+        return cls(sid_model, sid_model.generation.titles())
 
     @overload
     def recommend(  # type: ignore[overload-overlap]  # a str is a Sequence[str] too

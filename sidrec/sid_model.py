@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 
 from sidrec.adapters import Base, load_merged
@@ -252,4 +251,4 @@ def _read_titles(directory: Path, items: Generation) -> list[str]:
     if items.number == FIRST:
         titles: list[str] = read_json(directory / TITLES)
         return titles
-    return pd.read_parquet(items.directory / "items.parquet", columns=["title"])["title"].tolist()
+    return items.titles()

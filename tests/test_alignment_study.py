@@ -1,28 +1,17 @@
 """scripts/write_alignment.py: SFT with more tasks against next items alone, over all users and in slices."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import studies
 import toy
 
 from sidrec.sweep import plan, sweep
 
-REPO = Path(__file__).parents[1]
-MARKS = "<!-- alignment: tables -->\n<!-- alignment: end of tables -->\n"
-
-
-def run(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPO / "scripts" / "write_alignment.py"), "study"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "scaling.md").write_text(f"Before.\n{MARKS}After.\n")
-    return tmp_path
+    return studies.write_page(tmp_path, "scaling.md", "alignment")
 
 
 @pytest.mark.slow
@@ -31,7 +20,7 @@ def test_each_table_of_tasks_has_a_row_against_next_items_alone(folder: Path) ->
     grid = ["sft.tasks={next_item: 0.8, title_to_item: 0.2},{next_item: 1}"]
     cells = plan(path, [], seeds=[0, 1], grid=grid, output=folder / "study")
     assert sweep(cells, stages=["tokenize", "sft", "evaluate"]) == []
-    ended = run(folder)
+    ended = studies.run("write_alignment.py", folder, "study")
     assert ended.returncode == 0, ended.stderr
     text = (folder / "docs" / "scaling.md").read_text()
     assert text.startswith("Before.\n")
@@ -47,7 +36,7 @@ def test_each_table_of_tasks_has_a_row_against_next_items_alone(folder: Path) ->
 
 def test_a_sweep_without_next_items_alone_is_refused(folder: Path) -> None:
     (folder / "study").mkdir()
-    ended = run(folder)
+    ended = studies.run("write_alignment.py", folder, "study")
     assert ended.returncode != 0
     assert "holds no finished runs of sft.tasks={next_item: 1}" in ended.stderr
-    assert (folder / "docs" / "scaling.md").read_text() == f"Before.\n{MARKS}After.\n"
+    assert (folder / "docs" / "scaling.md").read_text() == studies.page_of("alignment")

@@ -40,7 +40,7 @@ FLOORS = """
     scoring
     attention output_rows sid_rows
     config tasks.template
-    catalog embedding baselines.config generations item_sum objectives
+    catalog embedding baselines.config generations item_sum moving_average objectives
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config rl_config

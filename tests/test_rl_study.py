@@ -1,29 +1,19 @@
 """scripts/write_rl.py: RL against the SFT that it began from, and against SFT that goes on."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import studies
 import toy
 
 from sidrec.sweep import plan, sweep
 
-REPO = Path(__file__).parents[1]
-MARKS = "<!-- toy: tables -->\n<!-- toy: end of tables -->\n"
 CHEAP = {"rl": {"steps": 2, "evaluations": 1, "keep": "rl"}, "sft": {"epochs": 2, "evaluations": 1}}
-
-
-def run(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPO / "scripts" / "write_rl.py"), "toy", "study"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "rl.md").write_text(f"Before.\n{MARKS}After.\n")
-    return tmp_path
+    return studies.write_page(tmp_path, "rl.md", "toy")
 
 
 @pytest.mark.slow
@@ -32,7 +22,7 @@ def test_every_switch_has_a_row_against_sft_and_against_more_of_it(folder: Path)
     for grid in ("rl.sampling=beam,sample", "rl.objective=sft"):
         cells = plan(path, [], seeds=[0, 1], grid=[grid], output=folder / "study")
         assert sweep(cells, stages=["tokenize", "sft", "rl", "evaluate"]) == []
-    ended = run(folder)
+    ended = studies.run("write_rl.py", folder, "toy", "study")
     assert ended.returncode == 0, ended.stderr
     text = (folder / "docs" / "rl.md").read_text()
     assert text.startswith("Before.\n")
@@ -47,7 +37,7 @@ def test_every_switch_has_a_row_against_sft_and_against_more_of_it(folder: Path)
 
 def test_a_sweep_without_what_rl_has_to_beat_is_refused(folder: Path) -> None:
     (folder / "study").mkdir()
-    ended = run(folder)
+    ended = studies.run("write_rl.py", folder, "toy", "study")
     assert ended.returncode != 0
     assert "holds no rl.sampling=beam/seed=*/evaluate/rl" in ended.stderr
-    assert (folder / "docs" / "rl.md").read_text() == f"Before.\n{MARKS}After.\n"
+    assert (folder / "docs" / "rl.md").read_text() == studies.page_of("toy")

@@ -2,14 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-REPO = Path(__file__).parents[1]
-MARKS = "<!-- scaling: tables -->\n<!-- scaling: end of tables -->\n"
+import studies
 
 
 def write_size(sweep: Path, width: int, layers: int, *, seeds: tuple[float, ...] = (-0.01, 0.01)) -> None:
@@ -33,22 +29,15 @@ def write_size(sweep: Path, width: int, layers: int, *, seeds: tuple[float, ...]
         (directory / "metrics.json").write_text(json.dumps(metrics))
 
 
-def run(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPO / "scripts" / "write_scaling.py"), "sweep"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "scaling.md").write_text(f"Before.\n{MARKS}After.\n")
-    return tmp_path
+    return studies.write_page(tmp_path, "scaling.md", "scaling")
 
 
 def test_the_law_of_a_sweep_is_found_and_drawn(folder: Path) -> None:
     for width, layers in ((32, 2), (64, 2), (96, 3), (128, 4), (256, 8)):
         write_size(folder / "sweep", width, layers)
-    ended = run(folder)
+    ended = studies.run("write_scaling.py", folder, "sweep")
     assert ended.returncode == 0, ended.stderr
     text = (folder / "docs" / "scaling.md").read_text()
     assert text.startswith("Before.\n")
@@ -65,7 +54,7 @@ def test_the_law_of_a_sweep_is_found_and_drawn(folder: Path) -> None:
 def test_too_few_sizes_are_refused(folder: Path) -> None:
     for width in (32, 64, 96):
         write_size(folder / "sweep", width, 2)
-    ended = run(folder)
+    ended = studies.run("write_scaling.py", folder, "sweep")
     assert ended.returncode != 0
     assert "holds 3 finished sizes, expected 4 or more" in ended.stderr
-    assert (folder / "docs" / "scaling.md").read_text() == f"Before.\n{MARKS}After.\n"
+    assert (folder / "docs" / "scaling.md").read_text() == studies.page_of("scaling")

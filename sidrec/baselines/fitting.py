@@ -33,6 +33,7 @@ from sidrec.baselines.sequential import (
 from sidrec.baselines.validation import evaluate
 from sidrec.catalog import EvaluationRows, Split
 from sidrec.errors import CatalogError, ConfigError
+from sidrec.moving_average import move_average
 from tokenizer.neural.quiet_training import make_trainer, quiet_training
 
 BETAS = (0.9, 0.98)
@@ -187,12 +188,10 @@ class _Training(LightningModule):
         self.losses.append(loss.detach())
         return loss
 
-    @torch.no_grad()
     def on_train_batch_end(self, outputs: object, batch: Tensor, batch_idx: int) -> None:
-        steps = self.global_step
-        decay = min(AVERAGE_DECAY, (1 + steps) / (10 + steps))  # at first, weights soon to be outgrown
-        for kept, weights in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            kept.lerp_(weights, 1 - decay)
+        move_average(
+            self.average.parameters(), self.model.parameters(), AVERAGE_DECAY, steps=self.global_step
+        )
 
     def on_train_epoch_end(self) -> None:
         settings = self.model.settings

@@ -11,15 +11,14 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from sidrec.moving_average import move_average
+
 FILE = "weight_average.pt"
 """In a checkpoint, beside the weights that training goes on from."""
 
 
 class WeightAverage(TrainerCallback):
-    """Average `decay` of what it was and 1 - `decay` of the weights, after every step of the optimizer.
-
-    At first less is kept, min(decay, (1 + t) / (10 + t)) after t steps: those weights are soon outgrown.
-    """
+    """Move the average by `move_average` after every step of the optimizer."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         """Begin with the weights of `model` that are trained, in float32."""
@@ -27,14 +26,11 @@ class WeightAverage(TrainerCallback):
         self._weights = {name: each for name, each in model.named_parameters() if each.requires_grad}
         self._average = {name: each.detach().float().clone() for name, each in self._weights.items()}
 
-    @torch.no_grad()
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Take the weights in."""
-        decay = min(self._decay, (1 + state.global_step) / (10 + state.global_step))
-        for name, average in self._average.items():
-            average.lerp_(self._weights[name].detach().float(), 1 - decay)
+        move_average(self._average.values(), self._weights.values(), self._decay, steps=state.global_step)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

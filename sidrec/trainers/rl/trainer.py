@@ -194,11 +194,10 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
         kept = [drawn.rows[place] for place in live.nonzero().squeeze(1).tolist()]
         self._count(drawn.rows, kept)
         hits = rollouts.hits
-        if (
-            not kept and num_processes() > 1
-        ):  # others have some, and wait for this one: it scores one for nothing
+        if not kept and num_processes() > 1:  # the others may have some, and wait: one is scored for nothing
             kept, live[0] = drawn.rows[:1], True
-            hits = _first_alone(hits)
+            hits = torch.zeros_like(hits)
+            hits[:, 0] = True  # preferences insist on a target
         prompts = [row["prompt_ids"] for row in kept]
         prompt_ids, prompt_mask = (
             pad_prompts(prompts, self._sid_model.prompts.pad_id, live.device)
@@ -272,29 +271,26 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             "dead_groups": 1 - live.float().mean(),
             "hits": rollouts.hits.float().mean(),
         }
-        of_all = self._means(values, weight=len(live)) | {
-            "drawn_prompts": float(self._sum(torch.tensor(len(live))))
-        }
+        of_all, drawn = self._means(values, weight=len(live))
         self._watch.groups(of_all["dead_groups"], of_all.pop("hits"))
+        of_all["drawn_prompts"] = drawn
         shares = rewards.shares()  # none where no group is live
         named = {f"reward_share/{name}": shares.get(name, 0.0) for name in rewards.weights}
-        of_all |= self._means(named, weight=int(live.sum()))
+        of_all |= self._means(named, weight=int(live.sum()))[0]
         for name, value in of_all.items():
             self._metrics["train"][name].append(value)
 
-    def _means(self, values: Mapping[str, Tensor | float], weight: int) -> dict[str, float]:
-        """Return the means of all processes, whose values count `weight` times each; none of none."""
+    def _means(self, values: Mapping[str, Tensor | float], weight: int) -> tuple[dict[str, float], float]:
+        """Return the means of all processes, whose values count `weight` times each, none of none, and the
+        sum of the weights.
+        """
         mine = torch.tensor([*map(float, values.values()), 1.0], dtype=torch.float64)
         *sums, total = self._sum(mine * weight).tolist()
-        return {name: each / total for name, each in zip(values, sums, strict=True)} if total else {}
+        means = {name: each / total for name, each in zip(values, sums, strict=True)} if total else {}
+        return means, total
 
     def create_model_card(self, *_: object, **__: object) -> None:
         """Write none into checkpoints: they are deleted."""
-
-
-def _first_alone(hits: Tensor) -> Tensor:
-    """Call the first rollout of every group its target: of groups that weigh nothing, but must be scored."""
-    return torch.zeros_like(hits).index_fill(1, torch.zeros(1, dtype=torch.int64, device=hits.device), True)
 
 
 def _unused_reward(**_: object) -> list[float | None]:
