@@ -157,7 +157,7 @@ def test_a_json_key_that_is_there_twice_is_refused(tmp_path):
 
 def test_a_directory_without_one_lcrec_pair_is_refused(tmp_path):
     with pytest.raises(
-        CatalogError, match=r"is a directory with 0 files \*\.item\.json and 0 files \*\.inter\.json"
+        CatalogError, match=r"of no known form: it holds nothing, expected one of: one \*\.item\.json and one"
     ):
         read_catalog(CatalogConfig(items=tmp_path))
 

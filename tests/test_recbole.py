@@ -128,15 +128,16 @@ def test_items_without_events_and_two_files_of_a_kind_are_refused(tmp_path: Path
 
 
 def test_a_directory_of_neither_form_or_both_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
     with pytest.raises(
-        CatalogError, match=r"0 files \*\.inter\.json \(LC-Rec\), 0 files \*\.item .*one of each of one form"
+        CatalogError, match=r"of no known form: it holds notes\.txt, .*one \*\.inter \(recbole\)"
     ):
         read(tmp_path)
     (write(tmp_path) / "set.item.json").write_text("{}")
-    with pytest.raises(
-        CatalogError, match=r"1 files \*\.item\.json .* 1 files \*\.item and 1 files \*\.inter"
-    ):
+    message = r"files of more than one form: .* \(lcrec\) and .* \(recbole\)\. Set catalog\.format to one of"
+    with pytest.raises(CatalogError, match=message):
         read(tmp_path)
+    assert read_catalog(CatalogConfig(items=tmp_path, format="recbole")).num_items == 2
 
 
 def test_movielens_100k_has_its_published_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,10 @@ class CatalogConfig(Section):
         description="One row per user of the interactions, in the same formats; for tasks of SFT that say "
         "something of the user. Absent: the *.user of a RecBole directory, if there is one.",
     )
+    format: Literal["lcrec", "recbole", "tables"] | None = Field(
+        None,
+        description="Form of the files; absent: recognised by their names and first lines.",
+    )
     item_id: str = Field(
         "item_id", description="Column of the item id, in both tables. Ids are text: 007 is not 7."
     )

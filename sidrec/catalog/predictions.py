@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from sidrec.catalog.columns import as_strings
+from sidrec.catalog.forms.table_files import read_table
 from sidrec.catalog.splits import EvaluationRows
-from sidrec.catalog.tables import read_table
 from sidrec.errors import CatalogError, nearest
 
 _COLUMNS = ("user_id", "rank", "item_id")

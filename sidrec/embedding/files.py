@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sidrec.catalog.columns import as_strings, require_column
-from sidrec.catalog.tables import read_table
+from sidrec.catalog.forms.table_files import read_table
 from sidrec.embedding.blocks import row_blocks
 from sidrec.embedding.checks import require_usable, some
 from sidrec.errors import ConfigError

@@ -19,7 +19,7 @@ from sidrec.artifacts import (
     write_json,
 )
 from sidrec.catalog.catalog import read_stored
-from sidrec.catalog.files import require_file
+from sidrec.catalog.forms.files import require_file
 from sidrec.catalog.more_items import SHOWN, append_items, read_new_items, read_retired
 from sidrec.config import Config, load_config
 from sidrec.embedding import embed_more

@@ -12,8 +12,48 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sidrec.catalog.files import read_utf8, reject_lone_surrogates
+from sidrec.catalog.config import CatalogConfig
+from sidrec.catalog.forms.files import read_utf8, reject_lone_surrogates
+from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
+
+
+def matches(config: CatalogConfig) -> bool:
+    """Say whether `catalog.items` is a directory with files of this form."""
+    path = config.items
+    return config.interactions is None and path is not None and path.is_dir() and any(_pair(path))
+
+
+def read(config: CatalogConfig) -> Tables:
+    """Read the one pair in a directory.
+
+    Raises:
+        CatalogError: If there is not one of each file, or one is broken.
+    """
+    assert config.items is not None
+    found = _pair(config.items)
+    if [len(paths) for paths in found] != [1, 1]:
+        raise CatalogError(
+            f"catalog.items: {config.items} is a directory with {len(found[0])} files *.item.json and "
+            f"{len(found[1])} files *.inter.json, expected one of each. "
+            "Name the files in catalog.items and catalog.interactions."
+        )
+    (items_path,), (interactions_path,) = found
+    items = read_lcrec_fields(items_path, "catalog.items", id_column=config.item_id)
+    interactions = read_lcrec_interactions(
+        interactions_path, "catalog.interactions", item_id=config.item_id, user_id=config.user_id
+    )
+    files = [read_file(items, items_path), read_file(interactions, interactions_path)]
+    users = None
+    if config.users is not None:
+        users = read_lcrec_fields(config.users, "catalog.users", id_column=config.user_id, what="user")
+        files.append(read_file(users, config.users))
+    return Tables(items, interactions, users, tuple(files))
+
+
+def is_lcrec(path: Path) -> bool:
+    """Say whether a file is JSON as a whole, as against a table."""
+    return path.name.lower().removesuffix(".gz").endswith(".json")
 
 
 def read_lcrec_fields(
@@ -37,7 +77,7 @@ def read_lcrec_fields(
                 f"Remove the field, or set catalog.{what}_id to another name."
             )
     frame = pd.DataFrame([{id_column: key, **fields} for key, fields in document.items()], dtype=object)
-    frame.attrs["source"] = path.name
+    frame.attrs |= {"source": path.name, "form": "LC-Rec JSON"}
     return frame
 
 
@@ -67,20 +107,13 @@ def read_lcrec_interactions(path: Path, setting: str, *, item_id: str, user_id: 
     if not items:
         raise CatalogError(f"{path} has users but no events, expected one at least. Check what wrote it.")
     frame = pd.DataFrame({user_id: users, item_id: items})
-    frame.attrs["source"] = path.name
+    frame.attrs |= {"source": path.name, "form": "LC-Rec JSON"}
     return frame
 
 
-def find_lcrec_pair(directory: Path) -> tuple[Path, Path]:
-    """Return the `*.item.json` and the `*.inter.json` of a directory that holds exactly one of each."""
-    found = [sorted(directory.glob(pattern)) for pattern in ("*.item.json", "*.inter.json")]
-    if [len(paths) for paths in found] != [1, 1]:
-        raise CatalogError(
-            f"catalog.items: {directory} is a directory with {len(found[0])} files *.item.json and "
-            f"{len(found[1])} files *.inter.json, expected one of each. "
-            "Name the files in catalog.items and catalog.interactions."
-        )
-    return found[0][0], found[1][0]
+def _pair(directory: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files of items and those of interactions in a directory."""
+    return sorted(directory.glob("*.item.json")), sorted(directory.glob("*.inter.json"))
 
 
 def _read_object(path: Path, setting: str, form: str) -> dict[str, Any]:

@@ -13,10 +13,39 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sidrec.catalog.tables import read_delimited, require_distinct
+from sidrec.catalog.config import CatalogConfig
+from sidrec.catalog.forms.table_files import read_delimited, require_distinct
+from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+def matches(config: CatalogConfig) -> bool:
+    """Say whether `catalog.items` is a directory with files of this form."""
+    path = config.items
+    if config.interactions is not None or path is None or not path.is_dir():
+        return False
+    return any(any(path.glob(pattern)) for pattern in ("*.item", "*.inter"))
+
+
+def read(config: CatalogConfig) -> Tables:
+    """Read the one pair in a directory, and the one file of users if there is one.
+
+    Raises:
+        CatalogError: If there is not one of each file, or one is broken.
+    """
+    assert config.items is not None
+    items_path, interactions_path = _find_pair(config.items)
+    items = read_recbole(items_path, "catalog.items")
+    interactions = read_recbole(interactions_path, "catalog.interactions")
+    files = [read_file(items, items_path), read_file(interactions, interactions_path)]
+    users_path = config.users or _find_users(config.items)
+    users = None
+    if users_path is not None:
+        users = read_recbole(users_path, "catalog.users")
+        files.append(read_file(users, users_path))
+    return Tables(items, interactions, users, tuple(files))
 
 
 def is_recbole(path: Path) -> bool:
@@ -59,11 +88,11 @@ def read_recbole(path: Path, setting: str) -> pd.DataFrame:
     for name in names:
         if types[name] == "float":
             frame[name] = _numbers(frame[name], path)
-    frame.attrs["source"] = path.name
+    frame.attrs |= {"source": path.name, "form": "RecBole atomic file"}
     return frame
 
 
-def find_recbole_pair(directory: Path) -> tuple[Path, Path]:
+def _find_pair(directory: Path) -> tuple[Path, Path]:
     """Return the `*.item` and the `*.inter` of a directory that holds exactly one of each."""
     items, interactions = (sorted(directory.glob(pattern)) for pattern in ("*.item", "*.inter"))
     if not items:
@@ -81,7 +110,7 @@ def find_recbole_pair(directory: Path) -> tuple[Path, Path]:
     return items[0], interactions[0]
 
 
-def find_recbole_users(directory: Path) -> Path | None:
+def _find_users(directory: Path) -> Path | None:
     """Return the `*.user` of a directory, None without one."""
     found = sorted(directory.glob("*.user"))
     if len(found) > 1:

@@ -1,0 +1,72 @@
+"""The forms in which people have catalogues: a file per form, and here which of them a config names.
+
+Each form has `matches(config)`, which says by the names and first lines of the files whether they are of it,
+and `read(config)`, which gives its `Tables`. To add one, write its file and a line in `FORMS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidrec.catalog.config import CatalogConfig
+from sidrec.catalog.forms import lcrec, recbole, separate
+from sidrec.catalog.tables import Tables
+from sidrec.errors import CatalogError
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form.
+
+    Attributes:
+        files: What it consists of, for people.
+        matches: Whether a config names files of this form; opens no more than the beginning of a file.
+        read: The tables.
+    """
+
+    files: str
+    matches: Callable[[CatalogConfig], bool]
+    read: Callable[[CatalogConfig], Tables]
+
+
+FORMS = {
+    "lcrec": Form("one *.item.json and one *.inter.json", lcrec.matches, lcrec.read),
+    "recbole": Form("one *.item and one *.inter", recbole.matches, recbole.read),
+    "tables": Form("catalog.items and catalog.interactions, a table each", separate.matches, separate.read),
+}
+"""Name, as in `catalog.format` -> form. The first that matches is taken: the more particular come first."""
+
+
+def read_tables(config: CatalogConfig) -> Tables:
+    """Read the files that a config names, in the form that it names or that they are recognised by.
+
+    Raises:
+        CatalogError: If the files are of no form, or not of the one that was named, or cannot be read.
+    """
+    if config.items is None:
+        raise CatalogError("catalog.items is not set, expected a file of items. Set catalog.items=FILE.")
+    if config.format is not None:
+        return FORMS[config.format].read(config)
+    found = [name for name, form in FORMS.items() if form.matches(config)]
+    particular = [name for name in found if name != "tables"]
+    if len(particular) > 1:
+        told = " and ".join(f"{FORMS[name].files} ({name})" for name in particular)
+        raise CatalogError(
+            f"catalog.items: {config.items} holds files of more than one form: {told}. "
+            f"Set catalog.format to one of {', '.join(particular)}."
+        )
+    if found:
+        return FORMS[found[0]].read(config)
+    if not config.items.is_dir():
+        raise CatalogError(
+            f"catalog.interactions is not set, but catalog.items is ({config.items}). "
+            "Set catalog.interactions=FILE to the file that says who had what."
+        )
+    names = sorted(path.name for path in config.items.iterdir())
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "nothing"
+    known = "; ".join(f"{form.files} ({name})" for name, form in FORMS.items())
+    raise CatalogError(
+        f"catalog.items: {config.items} is a directory of no known form: it holds {shown}, expected one of: "
+        f"{known}. Name the files in catalog.items and catalog.interactions."
+    )
