@@ -241,7 +241,7 @@ def test_loading_says_which_file_is_broken(tmp_path):
             ITEMS,
             EVENTS.assign(item_id=["7", "1.00", "x9", "x9"]),
             r"interactions: 3 of 4 events \(the first in data row 2\) have items that items does not have: "
-            r'"1\.00", "x9"\. Did you mean "1\.0"\? Add the items or remove the events\.',
+            r'"1\.00", "x9"\. Did you mean "1\.0"\? Add the items, remove the events, or set catalog\.',
         ),
         (
             ITEMS,

@@ -382,7 +382,7 @@ def test_what_the_user_can_mend_ends_a_real_process_with_status_2(tmp_path: Path
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
         'sidrec: items.csv: the item_id "A" is in data rows 1 and 4, expected each item once '
-        "(1 rows too many). Remove the duplicates.\n"
+        "(1 rows too many). Remove the duplicates, or set catalog.filters.duplicate_items=first.\n"
     )
 
 

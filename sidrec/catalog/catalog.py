@@ -20,6 +20,8 @@ import pyarrow.parquet as parquet
 
 from sidrec.catalog.categories import category_column, main_categories
 from sidrec.catalog.columns import as_strings, source_of
+from sidrec.catalog.config import FiltersConfig
+from sidrec.catalog.filters import apply_filters
 from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items, normalize_users
 from sidrec.errors import ArtifactError, CatalogError
 
@@ -73,10 +75,12 @@ class Catalog:
 
     Attributes:
         items: `item_id`, `title`, `text` (str), then the other columns given.
-        interactions: `user_id`, `item_id` (str), `timestamp` (int64 or float64).
+        interactions: `user_id`, `item_id` (str), `timestamp` (int64 or float64), and where they are known
+            `rating` (float64) and `split` (train, valid, test or context).
         order: What gave the order of events: "column 'lent_at'", or "rows" (`timestamp` is the row's number).
         category: Column of `items` with the categories; None without one.
         users: `user_id` (str), then the columns given, row by row the users of `sequences`; None without any.
+        filtered: What each filter removed; empty where none is set, and after a reload.
     """
 
     def __init__(
@@ -88,26 +92,35 @@ class Catalog:
         item_id: str = "item_id",
         user_id: str = "user_id",
         timestamp: str | None = None,
+        rating: str | None = None,
+        split: str | None = None,
         text: str | None = None,
         title: str | None = None,
         category: str | None = None,
+        filters: FiltersConfig | None = None,
     ) -> None:
         """Check the tables and copy them into the form above; `CatalogConfig` describes the keywords.
 
         Raises:
             CatalogError: If the tables are incomplete or do not fit together.
         """
-        self.items = normalize_items(items, item_id=item_id, text=text, title=title)
-        self.category = category_column(self.items, category, name=source_of(items, "items"))
-        self._item_index = pd.Index(self.items["item_id"])
-        self.interactions, self.order = normalize_interactions(
+        filters = filters or FiltersConfig()
+        name = source_of(items, "items")
+        all_items = normalize_items(items, item_id=item_id, text=text, title=title, filters=filters)
+        events, self.order = normalize_interactions(
             interactions,
-            self._item_index,
+            pd.Index(all_items["item_id"].unique()),
             item_id=item_id,
             user_id=user_id,
             timestamp=timestamp,
-            items_name=source_of(items, "items"),
+            rating=rating,
+            split=split,
+            items_name=name,
+            filters=filters,
         )
+        self.items, self.interactions, self.filtered = apply_filters(all_items, events, self.order, filters)
+        self.category = category_column(self.items, category, name=name)
+        self._item_index = pd.Index(self.items["item_id"])
         self.users = (
             None if users is None else normalize_users(users, self._sequences.user_ids, user_id=user_id)
         )

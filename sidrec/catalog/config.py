@@ -2,12 +2,73 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from sidrec.sections import Section
+
+
+class FiltersConfig(Section):
+    """What is left out, in the order of the fields; `sidrec catalog` says what each removed."""
+
+    unknown_items: Literal["error", "drop"] = Field(
+        "error", description="An event of an item that is not in the items: an error, or the event goes."
+    )
+    duplicate_items: Literal["error", "first"] = Field(
+        "error", description="An item id that is there twice: an error, or the first row counts."
+    )
+    empty_texts: Literal["error", "drop"] = Field(
+        "error", description="An item without a text: an error, or it goes, and its events."
+    )
+    drop_titles: str | None = Field(
+        None, description="Regular expression (Python's); items whose title it is found in go."
+    )
+    min_title_characters: int = Field(0, ge=0, description="Items with a shorter title go.")
+    max_title_characters: int | None = Field(None, ge=1, description="Items with a longer title go.")
+    min_rating: float | None = Field(
+        None, description="Events with a lower rating go, or with none; in the unit of catalog.rating."
+    )
+    start: datetime | None = Field(
+        None, description="Events before this date go; UTC unless it names a zone, e.g. 2018-01-01."
+    )
+    end: datetime | None = Field(None, description="Events at this date or later go.")
+    deduplicate: Literal["none", "consecutive", "all"] = Field(
+        "none",
+        description="Repeats of an item in a user's history, of which the first stays: none go; those that "
+        "follow directly on the same item; all.",
+    )
+    min_history: int = Field(1, ge=1, description="Users with fewer events go.")
+    max_history: int | None = Field(
+        None, ge=1, description="Users with more events go: they are robots, shops or libraries."
+    )
+    user_core: int = Field(
+        1, ge=1, description="Least events of every user that is left, item_core being met as well (k-core)."
+    )
+    item_core: int = Field(
+        0, ge=0, description="Least events of every item that is left. 0: items without events stay."
+    )
+
+    @field_validator("drop_titles")
+    @classmethod
+    def _is_an_expression(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"a regular expression ({error})") from error
+        return value
+
+    @model_validator(mode="after")
+    def _are_in_order(self) -> FiltersConfig:
+        if self.max_history is not None and self.max_history < self.min_history:
+            raise ValueError(
+                f"min_history={self.min_history} and max_history={self.max_history} leave no user. "
+                "Lower the one or raise the other"
+            )
+        return self
 
 
 class CatalogConfig(Section):
@@ -44,6 +105,16 @@ class CatalogConfig(Section):
         description="Column of the time of an event: numbers (any unit) or ISO dates (UTC unless they say "
         "otherwise). Absent: the column `timestamp` when there is one, else the order of the rows.",
     )
+    rating: str | None = Field(
+        None,
+        description="Column of the rating of an event, a number, for filters.min_rating. Absent: the column "
+        "`rating` when there is one.",
+    )
+    split_column: str | None = Field(
+        None,
+        description="Column that says for split.method=given which events are targets of which part: train, "
+        "valid, test, or context (in histories alone). Absent: the column `split` when there is one.",
+    )
     text: str | None = Field(
         None,
         description="Template of an item's text over columns, such as `{title}, by {author}`; {{ and }} are "
@@ -59,15 +130,34 @@ class CatalogConfig(Section):
         "hierarchy divided by `>`, `|`, `;` or commas. Absent: `category`, `categories`, `class`, "
         "`genre` or `genres`, if there is one.",
     )
+    filters: FiltersConfig = Field(
+        default_factory=FiltersConfig, description="What is left out of the catalogue before it is split."
+    )
 
 
 class SplitConfig(Section):
     """How events are divided into train, valid and test."""
 
-    method: Literal["leave_one_out"] = Field(
+    method: Literal["leave_one_out", "last_n", "by_time", "by_user", "given"] = Field(
         "leave_one_out",
-        description="leave_one_out: the last event of a user is test, the one before valid, the rest train; "
-        "users with fewer than 3 events are train only.",
+        description="leave_one_out: the last event of a user is test, the one before valid, the rest train. "
+        "last_n: the last n events are test, the n before valid. by_time: all targets by time, the latest "
+        "are test, those before valid; a user may have several. by_user: users drawn by split.seed, of whose "
+        "events none is train and the last is the target. given: as catalog.split_column or the form says.",
+    )
+    n: int = Field(1, ge=1, description="Of last_n; users with fewer than 2 n + 1 events are train only.")
+    valid_share: float = Field(
+        0.1, gt=0, lt=1, description="Of by_time, a share of the targets; of by_user, of the users."
+    )
+    test_share: float = Field(0.1, gt=0, lt=1, description="As valid_share.")
+    seed: int = Field(
+        0, ge=0, description="Of the draw of by_user; not the run's, so that runs of several seeds share it."
+    )
+    max_history: int | None = Field(
+        None,
+        ge=1,
+        description="Newest items that stand in the histories of valid and test; absent: all. (How many a "
+        "prompt shows is prompt.max_history.)",
     )
     rl_share: float = Field(
         0,
@@ -76,3 +166,29 @@ class SplitConfig(Section):
         description="Share of the users whose last train event SFT does not see, for rl.prompts=held_out or "
         "mixed; it stays in the histories of valid and test, and in what baselines learn from.",
     )
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> SplitConfig:
+        if self.valid_share + self.test_share >= 1:
+            raise ValueError(
+                f"valid_share={self.valid_share:g} and test_share={self.test_share:g} leave nothing to train "
+                "on. Lower them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _options_act(self) -> SplitConfig:
+        """Refuse what would change nothing."""
+        methods = {
+            "n": ("last_n",),
+            "valid_share": ("by_time", "by_user"),
+            "test_share": ("by_time", "by_user"),
+            "seed": ("by_user",),
+        }
+        for name, wanted in methods.items():
+            if getattr(self, name) != type(self).model_fields[name].default and self.method not in wanted:
+                raise ValueError(
+                    f"{name} changes nothing where method is {self.method}; it is for "
+                    f"{' and '.join(wanted)}. Leave it out, or set method"
+                )
+        return self

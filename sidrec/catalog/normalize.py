@@ -8,11 +8,16 @@ import numpy as np
 import pandas as pd
 
 from sidrec.catalog.columns import as_strings, parse_timestamps, require_column, source_of
+from sidrec.catalog.config import FiltersConfig
 from sidrec.catalog.template import render_texts
 from sidrec.errors import CatalogError, nearest
 
 TITLE_CHARACTERS = 60
 BY_ROWS = "rows"
+PARTS = ("train", "valid", "test", "context")
+"""What an event can be: learnt from, a target of valid or of test, or in histories alone."""
+
+_OTHER_NAMES = {"training": "train", "validation": "valid", "val": "valid", "dev": "valid"}
 
 
 def normalize_items(
@@ -21,12 +26,13 @@ def normalize_items(
     item_id: str = "item_id",
     text: str | Sequence[str] | None = None,
     title: str | None = None,
+    filters: FiltersConfig | None = None,
 ) -> pd.DataFrame:
     """Return `item_id`, `title`, `text` (all str), then the other columns, in the order of the rows.
 
     The id column is renamed. Columns called `title` and `text` give way to those made here. An item without a
     title gets the beginning of its text. Other columns stay as they are, lists and mixed cells become text.
-    `text` is what `render_texts` takes.
+    `text` is what `render_texts` takes. Rows that `filters` will drop are not refused; None: nothing will.
 
     Raises:
         CatalogError: If a column is missing, an id is empty or there twice, or an item has no text.
@@ -35,14 +41,17 @@ def normalize_items(
     _require_rows(items, name)
     ids = as_strings(require_column(items, item_id, setting="catalog.item_id", default="items"))
     _require_ids(ids, column=item_id, name=name)
-    _require_once(ids, column=item_id, name=name, what="item")
+    if filters is None or filters.duplicate_items == "error":
+        or_set = "" if filters is None else ", or set catalog.filters.duplicate_items=first"
+        _require_once(ids, column=item_id, name=name, what="item", or_set=or_set)
     texts = render_texts(items, text, item_id=item_id)
-    for row, rendered in enumerate(texts):
-        if not rendered:
-            raise CatalogError(
-                f'{name}: item "{ids[row]}" (data row {row + 1}) has an empty text, expected words. '
-                "Fill in its columns, name others in catalog.text, or remove the item."
-            )
+    empty = next((row for row, rendered in enumerate(texts) if not rendered), None)
+    if empty is not None and (filters is None or filters.empty_texts == "error"):
+        or_set = "" if filters is None else ", or set catalog.filters.empty_texts=drop"
+        raise CatalogError(
+            f'{name}: item "{ids[empty]}" (data row {empty + 1}) has an empty text, expected words. '
+            f"Fill in its columns, name others in catalog.text, or remove the item{or_set}."
+        )
     normalized = pd.DataFrame(
         {"item_id": ids, "title": _titles(items, title, texts), "text": texts}, dtype=str
     )
@@ -61,16 +70,24 @@ def normalize_interactions(
     item_id: str = "item_id",
     user_id: str = "user_id",
     timestamp: str | None = None,
+    rating: str | None = None,
+    split: str | None = None,
     items_name: str = "items",
+    filters: FiltersConfig | None = None,
 ) -> tuple[pd.DataFrame, str]:
     """Return `user_id`, `item_id` (str), `timestamp` (int64 or float64), sorted, and what gave the order.
 
-    Users stay in order of first appearance; the events of a user are sorted by time, and by row where times
-    are equal. No `timestamp` means the column of that name when there is one, else the number of the row.
+    `rating` (float64, NaN for none) and `split` (one of `PARTS`) follow where there are such columns. Users
+    stay in order of first appearance; the events of a user are sorted by time, and by row where times are
+    equal. No `timestamp` means the column of that name when there is one, else the number of the row; no
+    `rating` or `split` the column of that name, if there is one. Events that `filters` will drop are not
+    refused.
 
     Raises:
-        CatalogError: If a column is missing, an id empty, an item unknown, or a time neither number nor date.
+        CatalogError: If a column is missing, an id empty, an item unknown, a time neither number nor date, a
+            rating no number, or an event of no part.
     """
+    filters = filters or FiltersConfig()
     name = source_of(interactions, "interactions")
     _require_rows(interactions, name)
     users = as_strings(
@@ -81,7 +98,8 @@ def normalize_interactions(
     )
     _require_ids(users, column=user_id, name=name)
     _require_ids(items, column=item_id, name=name)
-    _require_known(items, item_index, name=name, items_name=items_name)
+    if filters.unknown_items == "error":
+        _require_known(items, item_index, name=name, items_name=items_name)
     if timestamp is None and "timestamp" in interactions.columns:
         timestamp = "timestamp"
     if timestamp is None:
@@ -92,6 +110,18 @@ def normalize_interactions(
     user_numbers, _ = pd.factorize(users)
     by_user_and_time = np.lexsort((times, user_numbers))
     table = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
+    if rating is not None or "rating" in interactions.columns:
+        column = require_column(
+            interactions, rating or "rating", setting="catalog.rating", default="interactions"
+        )
+        table["rating"] = _ratings(column, name)
+    if split is not None or "split" in interactions.columns:
+        column = require_column(
+            interactions, split or "split", setting="catalog.split_column", default="interactions"
+        )
+        parts = _parts(column, name, must=split is not None)
+        if parts is not None:
+            table["split"] = parts
     return table.iloc[by_user_and_time].reset_index(drop=True), order
 
 
@@ -149,15 +179,15 @@ def _require_ids(ids: pd.Series, *, column: str, name: str) -> None:
         )
 
 
-def _require_once(ids: pd.Series, *, column: str, name: str, what: str) -> None:
-    """Raise for an id that two rows have."""
+def _require_once(ids: pd.Series, *, column: str, name: str, what: str, or_set: str = "") -> None:
+    """Raise for an id that two rows have; `or_set` is said of a setting that allows it."""
     repeated = ids[ids.duplicated()]
     if len(repeated):
         first = repeated.iloc[0]
         rows = np.flatnonzero(ids == first)[:2] + 1
         raise CatalogError(
             f'{name}: the {column} "{first}" is in data rows {rows[0]} and {rows[1]}, expected each {what} '
-            f"once ({len(repeated)} rows too many). Remove the duplicates."
+            f"once ({len(repeated)} rows too many). Remove the duplicates{or_set}."
         )
 
 
@@ -168,8 +198,38 @@ def _require_known(items: pd.Series, item_index: pd.Index, *, name: str, items_n
         raise CatalogError(
             f"{name}: {len(unknown)} of {len(items)} events (the first in data row {unknown.index[0] + 1}) "
             f"have items that {items_name} does not have: {name_unknown(unknown, item_index)} "
-            "Add the items or remove the events."
+            "Add the items, remove the events, or set catalog.filters.unknown_items=drop."
         )
+
+
+def _ratings(column: pd.Series, name: str) -> np.ndarray:
+    """Return the ratings, NaN where there is none."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    missing = np.isnan(numbers)
+    if missing.any():
+        wrong = missing & (as_strings(column).str.strip() != "").to_numpy()
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise CatalogError(
+                f'{name}: data row {row + 1} has "{str(column.iloc[row])[:60]}" as {column.name}, expected a '
+                "number. Mend the row, or set catalog.rating to another column."
+            )
+    return numbers
+
+
+def _parts(column: pd.Series, name: str, *, must: bool) -> pd.Series | None:
+    """Return the part of each event; None where the column holds something else and was not named."""
+    parts = as_strings(column).str.strip().str.lower().replace(_OTHER_NAMES)
+    wrong = ~parts.isin(PARTS).to_numpy()
+    if not wrong.any():
+        return parts
+    if not must:
+        return None
+    row = int(np.argmax(wrong))
+    raise CatalogError(
+        f'{name}: data row {row + 1} has "{str(column.iloc[row])[:60]}" as {column.name}, expected one of '
+        f"{', '.join(PARTS)}. Mend the row, or set catalog.split_column to another column."
+    )
 
 
 def _titles(items: pd.DataFrame, title: str | None, texts: list[str]) -> list[str]:

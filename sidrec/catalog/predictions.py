@@ -38,6 +38,8 @@ def read_predictions(
 ) -> ForeignLists:
     """Read `user_id`, `rank` (from 1) and `item_id`; a column `score` is taken along, others are not read.
 
+    Where users have several targets, `target_number` says which of them, from 1, a row is for.
+
     Args:
         path: CSV, TSV, JSONL or Parquet.
         rows: The users who are evaluated.
@@ -56,8 +58,8 @@ def read_predictions(
                 f'{path} has no column "{name}".{nearest(name, frame.columns)} '
                 "Predictions have user_id, rank (1 is best) and item_id, a row per recommended item."
             )
-    users = _users(path, as_strings(frame["user_id"]), rows)
-    ranks = _ranks(path, frame["rank"])
+    users = _rows(path, frame, rows)
+    ranks = _whole_numbers(path, frame["rank"], "rank", "; 1 is best")
     _check_places(path, users, ranks, rows)
     names = as_strings(frame["item_id"])
     found = pd.Index(item_ids).get_indexer(pd.Index(names))
@@ -76,28 +78,52 @@ def read_predictions(
     return ForeignLists(items, shown, scores, int(len(rows) - len(np.unique(users))))
 
 
-def _users(path: Path, names: pd.Series, rows: EvaluationRows) -> np.ndarray:
-    """Return the row of every prediction's user."""
-    users = pd.Index(rows.user_ids).get_indexer(pd.Index(names))
+def _rows(path: Path, frame: pd.DataFrame, rows: EvaluationRows) -> np.ndarray:
+    """Return the row of the split that every prediction is for."""
+    distinct = list(dict.fromkeys(rows.user_ids))
+    users = _users(path, as_strings(frame["user_id"]), distinct)
+    if rows.recurring_users is None:
+        return users
+    if "target_number" not in frame.columns:
+        raise CatalogError(
+            f'{path} has no column "target_number", but this split asks {len(distinct)} users for '
+            f"{len(rows)} targets. Add it: 1 for a user's first target, by time."
+        )
+    numbers = _whole_numbers(path, frame["target_number"], "target_number", " for the user's first target")
+    most = int(rows.target_numbers.max()) + 1
+    known = pd.Index(pd.Index(distinct).get_indexer(pd.Index(rows.user_ids)) * most + rows.target_numbers)
+    found = known.get_indexer(pd.Index(users * most + np.minimum(numbers, most)))
+    if (found < 0).any():
+        row = int(np.argmax(found < 0))
+        raise CatalogError(
+            f'{path}: data row {row + 1} is for target {numbers[row]} of user "{distinct[users[row]]}", who '
+            f"has {rows.user_ids.count(distinct[users[row]])} in this split. Remove the row."
+        )
+    return found
+
+
+def _users(path: Path, names: pd.Series, user_ids: list[str]) -> np.ndarray:
+    """Return which of the user ids every prediction is for."""
+    users = pd.Index(user_ids).get_indexer(pd.Index(names))
     if (users < 0).any():
         unknown = names[users < 0]
         raise CatalogError(
             f"{path}: {unknown.nunique()} of its {names.nunique()} users are not evaluated in this split, "
             f'the first is "{unknown.iloc[0]}" (data row {int(np.argmax(users < 0)) + 1}).'
-            f"{nearest(unknown.iloc[0], rows.user_ids)} Remove them, or check catalog.user_id."
+            f"{nearest(unknown.iloc[0], user_ids)} Remove them, or check catalog.user_id."
         )
     return users
 
 
-def _ranks(path: Path, column: pd.Series) -> np.ndarray:
-    """Return the ranks as integers."""
+def _whole_numbers(path: Path, column: pd.Series, name: str, meaning: str) -> np.ndarray:
+    """Return the cells as integers of 1 or more; `meaning` is what 1 stands for."""
     numbers = pd.to_numeric(as_strings(column), errors="coerce").to_numpy(dtype=np.float64)
     bad = ~(np.isfinite(numbers) & (numbers >= 1) & (numbers == np.floor(numbers)))
     if bad.any():
         row = int(np.argmax(bad))
         raise CatalogError(
-            f'{path}: data row {row + 1} has the rank "{column.iloc[row]}", expected a whole number from 1. '
-            "Mend the row; 1 is best."
+            f'{path}: data row {row + 1} has the {name} "{column.iloc[row]}", expected a whole number from '
+            f"1. Mend the row{meaning}."
         )
     return numbers.astype(np.int64)
 

@@ -21,7 +21,10 @@ def read_catalog(config: CatalogConfig) -> Catalog:
         item_id=config.item_id,
         user_id=config.user_id,
         timestamp=config.timestamp,
+        rating=config.rating,
+        split=config.split_column,
         text=config.text,
         title=config.title,
         category=config.category,
+        filters=config.filters,
     )

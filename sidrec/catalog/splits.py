@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
-from sidrec.catalog.catalog import MIN_EVENTS_TO_SPLIT, Catalog
+from sidrec.catalog.catalog import Catalog, Sequences
 from sidrec.catalog.config import SplitConfig
-from sidrec.errors import CatalogError, ConfigError
+from sidrec.catalog.parts import TEST, TRAIN, VALID, label_events
+from sidrec.errors import ConfigError
+
+_HASHED_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationRows:
-    """Users to be predicted for: all their earlier items, and the next one.
+    """Users to be predicted for: their earlier items, and the next one.
 
     Attributes:
-        user_ids: R user ids.
+        user_ids: R user ids; a user with several targets is there once for each, earlier ones first.
         histories: R arrays of int64 item indices, oldest first, none of them empty.
         targets: (R,) int64 item indices.
     """
@@ -29,6 +35,19 @@ class EvaluationRows:
 
     def __len__(self) -> int:
         return len(self.user_ids)
+
+    @cached_property
+    def target_numbers(self) -> np.ndarray:
+        """(R,) int64: which of its user's targets here a row asks for, counted from 1."""
+        users = pd.Series(self.user_ids, dtype=object)
+        return users.groupby(users, sort=False).cumcount().to_numpy(dtype=np.int64) + 1
+
+    @property
+    def recurring_users(self) -> np.ndarray | None:
+        """(R,) int64: a number for the user of each row; None where no user is asked for a second target."""
+        if not len(self) or self.target_numbers.max() == 1:
+            return None
+        return pd.factorize(pd.Series(self.user_ids, dtype=object))[0].astype(np.int64)
 
     def draw(self, n: int, seed: int) -> np.ndarray:
         """Return the numbers of `n` rows drawn without replacement, ascending; of all when there are no more.
@@ -68,8 +87,8 @@ class Split:
         train_times: (train events,) int64 or float64, the time of each event of `np.concatenate(train)`, in
             the unit of the data. Where `Catalog.order` is "rows" it is the number of the event's row, so that
             a later time is a later line of the file.
-        valid: One row per user who can be split.
-        test: The same users; their histories include the valid target.
+        valid: A row per target; with leave_one_out, one for each user who can be split.
+        test: As valid; with leave_one_out the same users, whose histories include the valid target.
         sha256: Hash of method, users, item ids and which event is which; the items' order does not count.
         method: As in `SplitConfig`.
     """
@@ -88,55 +107,68 @@ class Split:
 
 
 def split_catalog(catalog: Catalog, config: SplitConfig) -> Split:
-    """Divide the events leave-one-out: per user the last is test, the one before valid, the rest train.
-
-    A user with fewer than 3 events goes wholly to train and is not evaluated.
+    """Divide the events as `config.method` says.
 
     Raises:
-        CatalogError: If no user has 3 events.
+        CatalogError: If the catalogue cannot be divided so, or a given division leaks.
     """
+    labels = label_events(catalog, config)
     sequences = catalog.sequences()
     items, offsets = sequences.items, sequences.offsets
-    lengths = np.diff(offsets)
-    evaluated = np.flatnonzero(lengths >= MIN_EVENTS_TO_SPLIT)
-    if not len(evaluated):
-        raise CatalogError(
-            f"split.method={config.method} needs users with {MIN_EVENTS_TO_SPLIT} events or more, but the "
-            f"longest history of the {len(sequences)} users has {int(lengths.max())}. "
-            "Add events, or check catalog.user_id."
-        )
-    ends = offsets[1:].copy()
-    ends[evaluated] -= 2  # train ends before valid and test
-    starts = offsets[:-1]
-    last = offsets[evaluated + 1]
-    train_events = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
-    times = catalog.interactions["timestamp"].to_numpy()
-    evaluated_ids = [sequences.user_ids[user] for user in evaluated]
+    is_train = labels == TRAIN
+    ends = np.concatenate([[0], np.cumsum(is_train)])[offsets]
+    train_items = items[is_train]
     return Split(
         user_ids=sequences.user_ids,
-        train=[items[events] for events in train_events],
-        train_times=np.concatenate([times[events] for events in train_events]),
-        valid=EvaluationRows(
-            user_ids=evaluated_ids,
-            histories=[items[starts[user] : offsets[user + 1] - 2] for user in evaluated],
-            targets=items[last - 2],
-        ),
-        test=EvaluationRows(
-            user_ids=evaluated_ids,
-            histories=[items[starts[user] : offsets[user + 1] - 1] for user in evaluated],
-            targets=items[last - 1],
-        ),
-        sha256=_hash(catalog, ends, method=config.method),
+        train=[train_items[start:end] for start, end in itertools.pairwise(ends.tolist())],
+        train_times=catalog.interactions["timestamp"].to_numpy()[is_train],
+        valid=_rows(sequences, labels == VALID, config.max_history),
+        test=_rows(sequences, labels == TEST, config.max_history),
+        sha256=_hash(catalog, labels, config),
         method=config.method,
     )
 
 
-def _hash(catalog: Catalog, train_ends: np.ndarray, *, method: str) -> str:
-    """Hash who had which item ids in which order, and where each user's train events end."""
+def _rows(sequences: Sequences, is_target: np.ndarray, max_history: int | None) -> EvaluationRows:
+    """Return a row per target that has a history, in order by user and time."""
+    offsets = sequences.offsets
+    targets = np.flatnonzero(is_target)
+    users = np.searchsorted(offsets, targets, side="right") - 1
+    starts = offsets[users]
+    has_history = targets > starts
+    targets, users, starts = targets[has_history], users[has_history], starts[has_history]
+    if max_history is not None:
+        starts = np.maximum(starts, targets - max_history)
+    return EvaluationRows(
+        user_ids=[sequences.user_ids[user] for user in users.tolist()],
+        histories=[
+            sequences.items[start:end] for start, end in zip(starts.tolist(), targets.tolist(), strict=True)
+        ],
+        targets=sequences.items[targets],
+    )
+
+
+def _hash(catalog: Catalog, labels: np.ndarray, config: SplitConfig) -> str:
+    """Hash who had which item ids in which order, and which event is which.
+
+    Leave-one-out is told by where each user's train events end, as it was when it was the only method.
+    """
     sequences = catalog.sequences()
     digest = hashlib.sha256(b"sidrec split 1\n")
-    digest.update(json.dumps([method, sequences.user_ids]).encode())
-    digest.update(json.dumps(catalog.interactions["item_id"].tolist()).encode())
-    for array in (sequences.offsets, train_ends):
-        digest.update(array.astype("<i8").tobytes())
+    digest.update(json.dumps([config.method, sequences.user_ids]).encode())
+    _update_with_list(digest, catalog.interactions["item_id"])
+    digest.update(sequences.offsets.astype("<i8").tobytes())
+    if config.method == "leave_one_out" and config.max_history is None:
+        train = np.concatenate([[0], np.cumsum(labels == TRAIN)])[sequences.offsets]
+        digest.update((sequences.offsets[:-1] + np.diff(train)).astype("<i8").tobytes())
+    else:
+        digest.update(json.dumps(config.max_history).encode() + labels.tobytes())
     return digest.hexdigest()
+
+
+def _update_with_list(digest: hashlib._Hash, column: pd.Series) -> None:
+    """Hash what `json.dumps` makes of a column of text, some rows at a time."""
+    for start in range(0, len(column), _HASHED_AT_ONCE):
+        part = json.dumps(column.iloc[start : start + _HASHED_AT_ONCE].tolist())
+        digest.update((", " if start else "[").encode() + part[1:-1].encode())
+    digest.update(b"]")

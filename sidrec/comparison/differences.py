@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sidrec.comparison.groups import Group, align, read_groups, slice_masks
+from sidrec.comparison.groups import Group, align, read_groups, slice_masks, users_of
 from sidrec.comparison.results import METRIC
 from sidrec.errors import ConfigError, nearest
 from sidrec.metrics import (
@@ -100,6 +100,25 @@ class Comparison:
         return all(len(group.results) == 1 for group in self.groups)
 
 
+@dataclass(frozen=True, eq=False)
+class _Resampling:
+    """How intervals are made: `users` says whose each of the U values is, None that each is a user's own."""
+
+    seed: int
+    samples: int
+    users: np.ndarray | None
+
+    def within(self, mask: np.ndarray) -> _Resampling:
+        """Return the same for some of the values, (U,) bool."""
+        return _Resampling(self.seed, self.samples, None if self.users is None else self.users[mask])
+
+    def estimate(self, values: np.ndarray) -> Estimate:
+        return estimate_over_seeds(values, seed=self.seed, samples=self.samples, users=self.users)
+
+    def difference(self, a: np.ndarray, b: np.ndarray) -> Difference:
+        return difference_over_seeds(a, b, seed=self.seed, samples=self.samples, users=self.users)
+
+
 def compare(
     results: Sequence[str],
     *,
@@ -135,19 +154,19 @@ def compare(
         )
     chosen = _choose(metrics, groups)
     ids, ranks = align(groups)
-    users = ranks[0].shape[1]
+    how = _Resampling(seed, samples, users_of(groups, ids))
     kinds = {kind: slice_masks(groups, kind, ids) for kind in slices}
     depth = min(group.depth for group in groups)
     found, parts = [], []
     for metric in chosen:
         values = [_values(each, metric) for each in ranks]
-        found.append(_compare_metric(metric, values, _places(ranks, depth), seed=seed, samples=samples))
+        found.append(_compare_metric(metric, values, _places(ranks, depth), how))
         for kind, masks in kinds.items():
             for name, mask in masks.items():
                 inside = [each[:, mask] for each in values]
-                parts.append(_compare_slice((kind, name, metric), inside, seed=seed, samples=samples))
+                parts.append(_compare_slice((kind, name, metric), inside, how.within(mask)))
     sha = groups[0].results[0].split_sha256
-    return Comparison(groups, users, sha, depth, samples, seed, found, parts)
+    return Comparison(groups, ranks[0].shape[1], sha, depth, samples, seed, found, parts)
 
 
 def _choose(asked: Sequence[str] | None, groups: Sequence[Group]) -> list[str]:
@@ -191,12 +210,12 @@ def _places(ranks: list[np.ndarray], depth: int) -> list[np.ndarray] | None:
 
 
 def _compare_metric(
-    metric: str, values: list[np.ndarray], places: list[np.ndarray] | None, *, seed: int, samples: int
+    metric: str, values: list[np.ndarray], places: list[np.ndarray] | None, how: _Resampling
 ) -> MetricComparison:
     """Compare (S, U) values of one metric; `places`, or else means over seeds, say for whom one is better."""
-    estimates = [estimate_over_seeds(each, seed=seed, samples=samples) for each in values]
+    estimates = [how.estimate(each) for each in values]
     first, *others = values
-    differences = [difference_over_seeds(each, first, seed=seed, samples=samples) for each in others]
+    differences = [how.difference(each, first) for each in others]
     adjusted = holm([difference.p_value for difference in differences])
     versus = []
     for row, difference in enumerate(differences, start=1):
@@ -212,14 +231,14 @@ def _compare_metric(
 
 
 def _compare_slice(
-    which: tuple[str, str, str], values: list[np.ndarray], *, seed: int, samples: int
+    which: tuple[str, str, str], values: list[np.ndarray], how: _Resampling
 ) -> SliceComparison:
     """Compare (S, U) values of the users of a slice: kind, name and metric."""
     users = values[0].shape[1]
     if users == 0:
         return SliceComparison(*which, 0, [], [])
-    estimates = [estimate_over_seeds(each, seed=seed, samples=samples) for each in values]
-    differences = [difference_over_seeds(each, values[0], seed=seed, samples=samples) for each in values[1:]]
+    estimates = [how.estimate(each) for each in values]
+    differences = [how.difference(each, values[0]) for each in values[1:]]
     return SliceComparison(*which, users, estimates, differences)
 
 

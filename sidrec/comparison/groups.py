@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sidrec.comparison.labels import labels
-from sidrec.comparison.results import Result, read_result
+from sidrec.comparison.results import TARGET_DIVIDER, Result, read_result
 from sidrec.errors import ArtifactError, ConfigError, nearest
 
 
@@ -82,6 +82,19 @@ def align(groups: Sequence[Group]) -> tuple[pd.Index, list[np.ndarray]]:
         return np.pad(ranks, (0, num_users - len(ids))).astype(np.int64)
 
     return ids, [np.stack([in_order(result) for result in group.results]) for group in groups]
+
+
+def users_of(groups: Sequence[Group], ids: pd.Index) -> np.ndarray | None:
+    """Return (U,) numbers of the users whose targets `align` gives; None where each has one.
+
+    Targets that no result names are given a user each.
+    """
+    first = groups[0].results[0]
+    if not first.users_recur:
+        return None
+    known, _ = pd.factorize(ids.str.rsplit(TARGET_DIVIDER, n=1).str[0])
+    more = first.num_users - len(ids)
+    return np.concatenate([known, len(ids) + np.arange(more)]).astype(np.int64)
 
 
 def slice_masks(groups: Sequence[Group], kind: str, ids: pd.Index) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from sidrec.metrics import metrics_at_k
 
 METRIC = re.compile(r"(hr|ndcg|mrr)@([1-9]\d*)")
 SLICE_PREFIX = "slice_"
+TARGET_DIVIDER = "\t"
 _NEEDED = {"model": str, "seed": int, "split_sha256": str, "users": int, "item_level": dict}
 _ROUNDING = 1e-9  # a mean may be summed in another order than the one in metrics.json
 
@@ -33,7 +34,9 @@ class Result:
         num_users: U, of whom `ranks` may lack some.
         depth: Length of its lists.
         metrics: Names of its item-level figures that are functions of a rank within the lists.
-        ranks: User id -> 1-based rank, 0 for a miss. Who is not in it was recommended nothing: a miss.
+        ranks: User id -> 1-based rank, 0 for a miss. Who is not in it was recommended nothing: a miss. Where
+            users have several targets, "user id<tab>number of the target".
+        users_recur: Whether they have.
         slices: User id -> name of the user's slice, "" for none, a column per kind; None where the result
             does not say.
         slice_order: Kind -> names of its slices, in the order of metrics.json.
@@ -47,6 +50,7 @@ class Result:
     depth: int
     metrics: tuple[str, ...]
     ranks: pd.Series
+    users_recur: bool
     slices: pd.DataFrame | None
     slice_order: dict[str, list[str]]
 
@@ -80,6 +84,7 @@ def read_result(directory: Path) -> Result:
         depth,
         tuple(name for name in metrics["item_level"] if _depth_of(name) <= depth),
         ranks,
+        "distinct_users" in metrics,
         slices,
         {kind: list(parts) for kind, parts in metrics.get("slices", {}).items()},
     )
@@ -157,6 +162,7 @@ def _read_columns(path: Path, kinds: dict[str, str | None], *, and_slices: bool 
                     "Rerun its stage."
                 )
             more = [name for name in names if and_slices and name.startswith(SLICE_PREFIX)]
+            more += ["target_number"] if "target_number" in names else []
             frame = file.read([*kinds, *more]).to_pandas(ignore_metadata=True, integer_object_nulls=True)
     except (pa.ArrowException, OSError) as error:
         raise ArtifactError(
@@ -166,6 +172,8 @@ def _read_columns(path: Path, kinds: dict[str, str | None], *, and_slices: bool 
         if frame[name].isna().any() or (kind is not None and frame[name].dtype.kind not in kind):
             raise ArtifactError(f"{path}: column {name} holds other values than expected. Rerun its stage.")
     frame["user_id"] = frame["user_id"].astype(str)
+    if "target_number" in frame.columns:
+        frame["user_id"] += TARGET_DIVIDER + frame.pop("target_number").astype(str)
     return frame
 
 

@@ -1,8 +1,9 @@
 """How sure a mean over users is, or a difference of two; several seeds are left to `seeds`.
 
-A resample draws U users with replacement. Its mean depends only on how often each distinct row of values is
-drawn, so where there are far fewer distinct rows than users (a rank in a list of M items takes M + 1 values)
-the counts are drawn directly, from a multinomial: the same distribution, in O(samples x distinct rows).
+A resample draws U users with replacement (each with all of its values, where users have several). Its mean
+depends only on how often each distinct row of values is drawn, so where there are far fewer distinct rows
+than users (a rank in a list of M items takes M + 1 values) the counts are drawn directly, from a multinomial:
+the same distribution, in O(samples x distinct rows).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def bootstrap_interval(values: FloatArray, *, seed: int, samples: int = 1000) ->
 
 
 def bootstrap_intervals(
-    values: Mapping[str, FloatArray], *, seed: int, samples: int = 1000
+    values: Mapping[str, FloatArray], *, seed: int, samples: int = 1000, users: IntArray | None = None
 ) -> dict[str, Interval]:
     """Give `bootstrap_interval` for many metrics at once; a resample draws the same users for all of them.
 
@@ -58,6 +59,7 @@ def bootstrap_intervals(
         values: Name to (U,) values, as `metrics_at_k` returns them.
         seed: Of the resampling.
         samples: Number of resamples.
+        users: As in `resampled_means`.
 
     Raises:
         ValueError: As `bootstrap_interval`, or if the metrics are not of the same users.
@@ -68,12 +70,12 @@ def bootstrap_intervals(
             f"{ {name: np.shape(one) for name, one in values.items()} }."
         )
     table = np.stack([np.asarray(one, dtype=np.float64) for one in values.values()], axis=-1)  # (U, F)
-    draws = resampled_means(table, np.random.default_rng(seed), samples)  # (samples, F)
+    draws = resampled_means(table, np.random.default_rng(seed), samples, users)  # (samples, F)
     return _named_intervals(list(values), table.mean(axis=0), draws)
 
 
 def rank_intervals(
-    ranks: IntArray, ks: Sequence[int], *, seed: int, samples: int = 1000
+    ranks: IntArray, ks: Sequence[int], *, seed: int, samples: int = 1000, users: IntArray | None = None
 ) -> dict[str, Interval]:
     """Give `bootstrap_intervals` of `metrics_at_k` from the distinct ranks alone.
 
@@ -82,6 +84,7 @@ def rank_intervals(
         ks: Depths, each at least 1.
         seed: Of the resampling; a resample draws the same users for all metrics.
         samples: Number of resamples.
+        users: As in `resampled_means`.
 
     Returns:
         Name to interval, in the order hr, ndcg, mrr for each k.
@@ -89,6 +92,8 @@ def rank_intervals(
     Raises:
         ValueError: As `metrics_at_k` and `bootstrap_interval`.
     """
+    if users is not None:
+        return bootstrap_intervals(metrics_at_k(ranks, ks), seed=seed, samples=samples, users=users)
     distinct, counts = np.unique(ranks, return_counts=True)  # (R,) each
     values = metrics_at_k(distinct, ks)
     table = np.stack(list(values.values()), axis=-1)  # (R, F)
@@ -97,7 +102,9 @@ def rank_intervals(
     return _named_intervals(list(values), counts @ table / counts.sum(), draws)
 
 
-def paired_difference(a: FloatArray, b: FloatArray, *, seed: int, samples: int = 1000) -> Interval:
+def paired_difference(
+    a: FloatArray, b: FloatArray, *, seed: int, samples: int = 1000, users: IntArray | None = None
+) -> Interval:
     """Give the mean of a - b over the same users, with its 95% bootstrap interval.
 
     Args:
@@ -105,18 +112,35 @@ def paired_difference(a: FloatArray, b: FloatArray, *, seed: int, samples: int =
         b: (U,) values of the other, users in the same order.
         seed: Of the resampling.
         samples: Number of resamples.
+        users: As in `resampled_means`.
 
     Raises:
         ValueError: If the lengths differ, or as `bootstrap_interval`.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     check_pair(a, b)
-    return bootstrap_interval(a - b, seed=seed, samples=samples)
+    return bootstrap_intervals({"a - b": a - b}, seed=seed, samples=samples, users=users)["a - b"]
 
 
-def resampled_means(values: FloatArray, rng: np.random.Generator, samples: int) -> FloatArray:
-    """Return (samples, F) means of (U, F) values over users drawn with replacement, in bounded memory."""
+def resampled_means(
+    values: FloatArray, rng: np.random.Generator, samples: int, users: IntArray | None = None
+) -> FloatArray:
+    """Return (samples, F) means of (U, F) values over users drawn with replacement, in bounded memory.
+
+    Args:
+        values: A row per user, or per target where users have several.
+        rng: Of the resampling.
+        samples: Number of resamples.
+        users: (U,) which user each row is of; a user is drawn with all of its rows, since they are no
+            independent evidence. None: every row is a user.
+    """
     _check_resampling(values, samples)
+    if users is not None:
+        _, numbers = np.unique(users, return_inverse=True)
+        rows_and_sums = np.zeros((int(numbers.max()) + 1, values.shape[1] + 1))
+        np.add.at(rows_and_sums, numbers, np.column_stack([np.ones(len(values)), values]))
+        means = resampled_means(rows_and_sums, rng, samples)
+        return means[:, 1:] / means[:, :1]  # sums over rows: the ratio of what a resample has of both
     num_users = len(values)
     in_order = values[np.lexsort(values.T)]
     starts = np.flatnonzero(np.append(True, (in_order[1:] != in_order[:-1]).any(axis=1)))  # (R,)

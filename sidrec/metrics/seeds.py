@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sidrec.metrics.arrays import FloatArray
+from sidrec.metrics.arrays import FloatArray, IntArray
 from sidrec.metrics.intervals import Interval, check_pair, percentile_interval, resampled_means
 
 _ROUNDING = 1e-12  # a resampled difference this near to 0 is 0: its sum was rounded
@@ -47,7 +47,9 @@ class Difference:
     seeds: tuple[int, int]
 
 
-def estimate_over_seeds(values: FloatArray, *, seed: int, samples: int = 1000) -> Estimate:
+def estimate_over_seeds(
+    values: FloatArray, *, seed: int, samples: int = 1000, users: IntArray | None = None
+) -> Estimate:
     """Give the mean over users and seeds, with a 95% interval that covers the choice of both.
 
     A resample draws users, the same for all seeds, and apart from them S seeds with replacement; what the
@@ -63,6 +65,7 @@ def estimate_over_seeds(values: FloatArray, *, seed: int, samples: int = 1000) -
         values: (S, U) one value per seed and user.
         seed: Of the resampling.
         samples: Number of resamples.
+        users: (U,) which user each column is of, where users have several; None: every column is a user.
 
     Raises:
         ValueError: If the shape is not (S, U) with at least one of each, or as `bootstrap_interval`.
@@ -73,14 +76,16 @@ def estimate_over_seeds(values: FloatArray, *, seed: int, samples: int = 1000) -
     values = np.asarray(values, dtype=np.float64)
     _check_seeded(values)
     rng = np.random.default_rng(seed)
-    draws = resampled_means(values.mean(axis=0)[:, None], rng, samples)[:, 0]
+    draws = resampled_means(values.mean(axis=0)[:, None], rng, samples, users)[:, 0]
     means = values.mean(axis=1)  # (S,)
     draws += _seed_shifts(means, rng, samples)
     sd = float(means.std(ddof=1)) if len(means) > 1 else None
     return Estimate(percentile_interval(values.mean(), draws), len(means), sd)
 
 
-def difference_over_seeds(a: FloatArray, b: FloatArray, *, seed: int, samples: int = 1000) -> Difference:
+def difference_over_seeds(
+    a: FloatArray, b: FloatArray, *, seed: int, samples: int = 1000, users: IntArray | None = None
+) -> Difference:
     """Give the mean of a - b over users and seeds, with interval and p-value.
 
     A resample draws the same users for both sides, and the seeds of each side on their own: seed 0 of one
@@ -91,6 +96,7 @@ def difference_over_seeds(a: FloatArray, b: FloatArray, *, seed: int, samples: i
         b: (S_b, U) values of the other, users in the same order.
         seed: Of the resampling.
         samples: Number of resamples.
+        users: As in `estimate_over_seeds`.
 
     Raises:
         ValueError: If the users differ, or as `estimate_over_seeds`.
@@ -101,7 +107,7 @@ def difference_over_seeds(a: FloatArray, b: FloatArray, *, seed: int, samples: i
     check_pair(a[0], b[0])
     rng = np.random.default_rng(seed)
     per_user = a.mean(axis=0) - b.mean(axis=0)  # (U,)
-    draws = resampled_means(per_user[:, None], rng, samples)[:, 0]
+    draws = resampled_means(per_user[:, None], rng, samples, users)[:, 0]
     draws += _seed_shifts(a.mean(axis=1), rng, samples) - _seed_shifts(b.mean(axis=1), rng, samples)
     return Difference(percentile_interval(per_user.mean(), draws), two_sided_p(draws), (len(a), len(b)))
 

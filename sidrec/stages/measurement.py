@@ -53,7 +53,7 @@ def write_evaluation(
     _write_predictions(directory / "predictions.parquet", predictions, rows, run)
     item_ids = run.catalog.items["item_id"].to_numpy()
     users = {
-        "user_id": np.asarray(rows.user_ids, dtype=object),
+        **_names(rows),
         "target": item_ids[rows.targets],
         "rank": m.target_ranks(predictions.items, rows.targets),
     }
@@ -78,24 +78,28 @@ def measure(
     ks = tuple(k for k in KS if k <= depth) or (depth,)
     k = max(k for k in ks if k <= SHOWN_K)
     ranks = m.target_ranks(items, targets)
+    users = rows.recurring_users
     found: dict[str, Any] = {
         "model": predictions.model,
         "split": "test",
         "split_sha256": run.split.sha256,
         "users": len(rows),
+        **({} if users is None else {"distinct_users": int(users.max()) + 1}),
         "depth": depth,
         "num_beams": config.evaluation.num_beams if predictions.ranking == "beam" else None,
         "ranking": predictions.ranking,
         "exclude_history": None if predictions.ranking == "file" else config.evaluation.exclude_history,
         "seed": seed,
-        "item_level": _with_intervals(ranks, ks, seed, samples),
-        "sid_level": _with_intervals(m.sid_ranks(items, targets, _sid_of_item(run)), ks, seed, samples),
+        "item_level": _with_intervals(ranks, ks, seed, samples, users),
+        "sid_level": _with_intervals(
+            m.sid_ranks(items, targets, _sid_of_item(run)), ks, seed, samples, users
+        ),
         "invalid_items": m.count_invalid(items, run.catalog.num_items),
         "duplicate_items": m.count_duplicates(items),
         "short_lists": m.count_padded(items),
         **_beyond_accuracy(items, rows, run, k),
         "slices": {
-            kind: {name: _slice(part, ranks, k, seed, samples) for name, part in parts.items()}
+            kind: {name: _slice(part, ranks, k, seed, samples, users) for name, part in parts.items()}
             for kind, parts in (slices if slices is not None else _slices(rows, run)).items()
         },
     }
@@ -103,10 +107,18 @@ def measure(
     return found | predictions.facts | seconds
 
 
+def _names(rows: EvaluationRows, places: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Return the columns that say whose each row is: `target_number` too where users have several targets."""
+    names = {"user_id": np.asarray(rows.user_ids, dtype=object)}
+    if rows.recurring_users is not None:
+        names["target_number"] = rows.target_numbers
+    return names if places is None else {name: column[places] for name, column in names.items()}
+
+
 def _with_intervals(
-    ranks: np.ndarray, ks: tuple[int, ...], seed: int, samples: int
+    ranks: np.ndarray, ks: tuple[int, ...], seed: int, samples: int, users: np.ndarray | None
 ) -> dict[str, dict[str, float]]:
-    intervals = m.rank_intervals(ranks, ks, seed=seed, samples=samples)
+    intervals = m.rank_intervals(ranks, ks, seed=seed, samples=samples, users=users)
     return {name: {"value": i.value, "low": i.low, "high": i.high} for name, i in intervals.items()}
 
 
@@ -127,11 +139,14 @@ def _slices(rows: EvaluationRows, run: Run) -> dict[str, dict[str, m.Slice]]:
     return {kind: parts for kind, parts in found.items() if parts}
 
 
-def _slice(part: m.Slice, ranks: np.ndarray, k: int, seed: int, samples: int) -> dict[str, Any]:
+def _slice(
+    part: m.Slice, ranks: np.ndarray, k: int, seed: int, samples: int, users: np.ndarray | None
+) -> dict[str, Any]:
     facts: dict[str, Any] = {"what": part.description, "users": int(part.mask.sum())}
     if not facts["users"]:
         return facts
-    intervals = _with_intervals(ranks[part.mask], (k,), seed, samples)
+    inside = None if users is None else users[part.mask]
+    intervals = _with_intervals(ranks[part.mask], (k,), seed, samples, inside)
     return facts | {name: intervals[name] for name in (f"hr@{k}", f"ndcg@{k}")}
 
 
@@ -162,7 +177,7 @@ def _write_predictions(path: Path, predictions: Predictions, rows: EvaluationRow
     depth = items.shape[1]
     pd.DataFrame(
         {
-            "user_id": np.asarray(rows.user_ids, dtype=object)[places // depth],
+            **_names(rows, places // depth),
             "rank": (places % depth + 1).astype(np.int32),
             "item_id": item_ids.ravel()[places],
             "score": predictions.scores.ravel()[places].astype(np.float32),

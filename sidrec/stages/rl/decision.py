@@ -14,10 +14,18 @@ from sidrec.stages.rl.start import NAMES
 logger = logging.getLogger(__name__)
 
 
-def decide(before: np.ndarray, after: np.ndarray, config: Config) -> dict[str, Any]:
+def decide(
+    before: np.ndarray, after: np.ndarray, config: Config, users: np.ndarray | None = None
+) -> dict[str, Any]:
     """Compare RL with its start over the same valid users; kept if the interval of its gain lies above 0.
 
     A gain that the interval does not show is as likely as not the luck of having picked the best checkpoint.
+
+    Args:
+        before: (U,) ranks of the start, 0 for a miss.
+        after: (U,) ranks after RL.
+        config: Of the run.
+        users: (U,) which user each rank is of, where users have several targets.
     """
     values = [metrics_at_k(ranks, ks=(10,)) for ranks in (before, after)]
     start = config.rl.start
@@ -25,7 +33,11 @@ def decide(before: np.ndarray, after: np.ndarray, config: Config) -> dict[str, A
     for name in ("ndcg@10", "hr@10"):
         first_values, rl_values = values[0][name], values[1][name]
         gain = paired_difference(
-            rl_values, first_values, seed=config.seed, samples=config.evaluation.bootstrap_samples
+            rl_values,
+            first_values,
+            seed=config.seed,
+            samples=config.evaluation.bootstrap_samples,
+            users=users,
         )
         result[name] = {
             start: float(first_values.mean()),

@@ -170,7 +170,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     train(trainer, directory / CHECKPOINTS, "rl")
     sid_model.model.eval()
     after = judged.ranks()
-    decision = decide(before, after, config)
+    decision = decide(before, after, config, judged.rows.recurring_users)
     log = trainer.state.log_history
 
     def write() -> None:
