@@ -85,7 +85,9 @@ def cuts(targets: int, valid_share: float, test_share: float) -> tuple[int, int]
 
     Source: MiniOneRec, whose samples are cut at int(.8 n) and int(.9 n).
     """
-    return int(targets * round(1 - valid_share - test_share, 12)), int(targets * round(1 - test_share, 12))
+    shares = (1 - valid_share - test_share, 1 - test_share)
+    train, valid = (int(targets * share + 1e-9) for share in shares)  # 1 - .1 - .1 is a little less than .8
+    return train, valid
 
 
 def _by_user(lengths: np.ndarray, config: SplitConfig) -> np.ndarray:

@@ -14,7 +14,7 @@ import pandas as pd
 from sidrec.catalog.catalog import Catalog, Sequences
 from sidrec.catalog.config import SplitConfig
 from sidrec.catalog.parts import TEST, TRAIN, VALID, label_events
-from sidrec.errors import ConfigError
+from sidrec.errors import CatalogError, ConfigError
 
 _HASHED_AT_ONCE = 1_000_000
 
@@ -100,6 +100,19 @@ class Split:
     test: EvaluationRows
     sha256: str
     method: str
+
+    def require_train(self) -> None:
+        """Refuse to learn from a split without a train event, such as one whose train file is missing.
+
+        Raises:
+            CatalogError: If it is one.
+        """
+        if not len(self.train_times):
+            raise CatalogError(
+                f"split.method={self.method}: none of the events is a train event, so there is nothing to "
+                "learn from: this catalogue is for evaluation only. Add the train events, or set another "
+                "split.method."
+            )
 
     def train_counts(self, num_items: int) -> np.ndarray:
         """Return (num_items,) int64: the number of train events of each item."""

@@ -38,8 +38,10 @@ def run_baselines(config: Config) -> list[Path]:
 
     Raises:
         ArtifactError: If `tokenize` has not been run.
+        CatalogError: If there is no train event.
     """
     run = load_run(config)
+    run.split.require_train()
     return [_baseline(config, run, name) for name in config.baselines.models]
 
 
@@ -60,7 +62,7 @@ def _baseline(config: Config, run: Run, name: BaselineName) -> Path:
         "evaluation": config.evaluation.model_dump(
             include={"num_beams", "bootstrap_samples", "exclude_history"}
         ),
-        "split": config.split.model_dump(exclude={"rl_share"}),
+        "split": {"method": config.split.method},
         "baseline": _section(config, name),
     }
     if name in SEQUENTIAL:

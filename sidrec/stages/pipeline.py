@@ -49,7 +49,9 @@ def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
     """
     catalog = read_catalog(config.catalog) if catalog is None else catalog
     check_model_settings(config)
-    check_rl(config, catalog, split_catalog(catalog, config.split))
+    split = split_catalog(catalog, config.split)
+    split.require_train()
+    check_rl(config, catalog, split)
     check_sft(config, catalog)
     tokenize(config, catalog=catalog)
     run_baselines(config)

@@ -85,6 +85,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.trainers.history import HistoryFile, sft_columns
     from sidrec.trainers.sft import SFTTrainer, Supervision, add_dropout
 
+    run.split.require_train()
     tasks = check_sft(config, run.catalog)
     names = [task.name for task in tasks]
     sid_model = _sid_model(config, run, tasks)
