@@ -149,8 +149,13 @@ class Stage:
             write_json(mark, self.fingerprint)
         return self.partial
 
-    def finish(self, config_yaml: str) -> None:
-        """Write config and manifest, then put the stage in its place."""
+    def finish(self, config_yaml: str, facts: Mapping[str, Any] | None = None) -> None:
+        """Write config and manifest, then put the stage in its place.
+
+        Args:
+            config_yaml: Of the run.
+            facts: What else the manifest is to hold.
+        """
         for torn in self.partial.glob("*.part"):  # of a `write_json` that was killed
             torn.unlink()
         outputs = {
@@ -170,6 +175,7 @@ class Stage:
             "wall_seconds": round(time.monotonic() - self._started, 2),
             "cpu_seconds": round(time.process_time() - self._cpu_before, 2),
             "peak_memory_mb": peak_memory_mb(),
+            **(facts or {}),
         }
         write_json(self.partial / "manifest.json", manifest)
         (self.partial / "fingerprint.json").unlink()

@@ -19,6 +19,7 @@ from sidrec.printing import (
     print_comparison,
     print_generations,
     print_health,
+    print_overview,
     print_results,
     print_rows,
     print_states,
@@ -131,6 +132,33 @@ def sweep(
     if failures:
         told = "; ".join(f"{each.cell} in {each.command}: {each.reason}" for each in failures)
         raise SidrecError(f"{len(failures)} of {len(cells)} runs of the sweep failed: {told}")
+
+
+@app.command("catalog")
+def show_catalog(
+    settings: Settings = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the long tails into this .png file.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write the catalogue, filtered, into this directory; see --form."),
+    ] = None,
+    form: Annotated[str, typer.Option(help="Of --export: recbole or lcrec.")] = "recbole",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """What was understood of the data, before any training: sidrec catalog CONFIG.yaml."""
+    from sidrec.catalog import read_catalog
+    from sidrec.catalog.overview import draw_long_tail, look_at
+
+    _show_progress()
+    config = _config(settings or [])
+    found = read_catalog(config.catalog)
+    overview = look_at(found, config.split)
+    if figure is not None:
+        draw_long_tail(found, figure, title=str(config.catalog.items))
+    if as_json:
+        print(json.dumps(overview.as_json(), ensure_ascii=False, indent=1))
+        return
+    print_overview(overview)
 
 
 @app.command("add-items")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidrec.text_table import table_lines
 
 if TYPE_CHECKING:
+    from sidrec.catalog.overview import Overview
     from sidrec.comparison import Comparison
     from sidrec.health import Assessment
     from sidrec.inspection import GenerationState, StageState
@@ -99,6 +100,78 @@ def print_health(found: Assessment) -> None:
             told = f"{each.figure} ({each.verdict}): {each.advice}"
             print(textwrap.fill(told, 100, subsequent_indent="  "))
     print(CAVEAT)
+
+
+def print_overview(found: Overview) -> None:
+    """Print what was understood of a catalogue, in 100 columns."""
+    from sidrec.catalog.catalog import describe_statistics
+
+    if found.files:
+        rows = [[str(each.path), f"{each.rows:,}", each.form] for each in found.files]
+        print_table(["read", "rows", "as"], rows)
+    for note in found.notes:
+        print(textwrap.fill(note, 100, subsequent_indent="  "))
+    print()
+    print_table(["item", "title", "text"], [[_cut(cell, 30) for cell in row] for row in found.items])
+    print()
+    print_table(["user", "item", "title", "when"], [[_cut(cell, 40) for cell in row] for row in found.events])
+    if found.filters:
+        first = found.filters[0]
+        whole = [
+            left + gone
+            for left, gone in zip(first.left, (first.users, first.items, first.events), strict=True)
+        ]
+        rows = [["as read", "", *(f"{count:,}" for count in whole)]]
+        for step in found.filters:
+            counts = {"users": step.users, "items": step.items, "events": step.events}
+            gone = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing"
+            rows.append([step.name, gone, *(f"{count:,}" for count in step.left)])
+        print()
+        print_table(["filter", "removes", "users", "items", "events"], rows)
+    print()
+    print(describe_statistics(found.statistics))
+    texts = found.texts
+    print(
+        f"characters of a text: min {texts['min']:,}, median {texts['median']:,}, 95% {texts['p95']:,}, "
+        f"max {texts['max']:,}; items that share their text with another: {texts['shared']:,}"
+    )
+    if found.times["first"]:
+        print(
+            f"time: {found.times['first']} to {found.times['last']} (UTC), in {found.times['unit']} since "
+            "1970"
+        )
+    print("\nThe most frequent items and their share of the events:")
+    for share, events in found.tail:
+        print(f"  {share:>5.0%}  {'#' * round(50 * events):<50}  {events:.0%}")
+    print()
+    _print_split(found.split)
+    print()
+    if not found.doubts:
+        print("Nothing looks wrong.")
+    for doubt in found.doubts:
+        print(
+            textwrap.fill(
+                f"Look: {doubt.what}. {doubt.advice[0].upper()}{doubt.advice[1:]}.",
+                100,
+                subsequent_indent="  ",
+            )
+        )
+
+
+def _print_split(parts: dict[str, Any]) -> None:
+    if "error" in parts:
+        print(textwrap.fill(f"No split: {parts['error']}", 100, subsequent_indent="  "))
+        return
+    print(
+        f"split {parts['method']}: {parts['train_events']:,} train events of {parts['train_users']:,} users, "
+        f"{parts['valid_targets']:,} valid and {parts['test_targets']:,} test targets of "
+        f"{parts['test_users']:,} users,\n{parts['cold_test_targets']:,} of them items without a train event"
+    )
+
+
+def _cut(text: str, characters: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= characters else f"{line[: characters - 3]}..."
 
 
 def print_rows(rows: Sequence[ShownRow], *, in_colour: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from sidrec.catalog.columns import as_strings, source_of
 from sidrec.catalog.config import FiltersConfig
 from sidrec.catalog.filters import apply_filters
 from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items, normalize_users
+from sidrec.catalog.tables import ReadFile
 from sidrec.errors import ArtifactError, CatalogError
 
 MIN_EVENTS_TO_SPLIT = 3
@@ -81,6 +82,8 @@ class Catalog:
         category: Column of `items` with the categories; None without one.
         users: `user_id` (str), then the columns given, row by row the users of `sequences`; None without any.
         filtered: What each filter removed; empty where none is set, and after a reload.
+        files: What `read_catalog` read; empty for tables handed over, and after a reload.
+        notes: What it says of the reading.
     """
 
     def __init__(
@@ -121,6 +124,8 @@ class Catalog:
         self.items, self.interactions, self.filtered = apply_filters(all_items, events, self.order, filters)
         self.category = category_column(self.items, category, name=name)
         self._item_index = pd.Index(self.items["item_id"])
+        self.files: tuple[ReadFile, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.users = (
             None if users is None else normalize_users(users, self._sequences.user_ids, user_id=user_id)
         )
@@ -186,6 +191,15 @@ class Catalog:
             cells = {str(name): as_strings(self.users[name]).tolist() for name in self.users.columns}
             digest.update(json.dumps(cells).encode())
         return digest.hexdigest()
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what was read and what was left out, for the manifest: nothing for tables handed over."""
+        found = {
+            "files": [asdict(each) | {"path": str(each.path)} for each in self.files],
+            "notes": list(self.notes),
+            "filters": [asdict(each) for each in self.filtered],
+        }
+        return {name: entries for name, entries in found.items() if entries}
 
     def save(self, directory: Path) -> None:
         """Write the tables as `.parquet` files into `directory`, which is made when missing."""
@@ -255,18 +269,21 @@ class Catalog:
 
     def describe(self) -> str:
         """Return the statistics as a few lines to print."""
-        facts = self.statistics()
-        lengths = facts["events_per_user"]
         about_users = [] if self.users is None else [f"known of users: {', '.join(self.users.columns[1:])}"]
-        return "\n".join(
-            [
-                f"{facts['users']:,} users, {facts['items']:,} items, {facts['events']:,} events "
-                f"(density {facts['density']:.3%}), in the order of: {facts['order']}",
-                f"events per user: min {lengths['min']}, 25% {lengths['p25']}, median {lengths['median']}, "
-                f"mean {lengths['mean']:.1f}, 75% {lengths['p75']}, 95% {lengths['p95']}, "
-                f"max {lengths['max']}",
-                f"items without events: {facts['items_without_events']:,}; users with fewer than "
-                f"{MIN_EVENTS_TO_SPLIT} events (train only): {facts['users_too_short_to_split']:,}",
-                *about_users,
-            ]
-        )
+        return "\n".join([describe_statistics(self.statistics()), *about_users])
+
+
+def describe_statistics(facts: dict[str, Any]) -> str:
+    """Return what `Catalog.statistics` gives as a few lines to print."""
+    lengths = facts["events_per_user"]
+    return "\n".join(
+        [
+            f"{facts['users']:,} users, {facts['items']:,} items, {facts['events']:,} events "
+            f"(density {facts['density']:.3%}), in the order of: {facts['order']}",
+            f"events per user: min {lengths['min']}, 25% {lengths['p25']}, median {lengths['median']}, "
+            f"mean {lengths['mean']:.1f}, 75% {lengths['p75']}, 95% {lengths['p95']}, "
+            f"max {lengths['max']}",
+            f"items without events: {facts['items_without_events']:,}; users with fewer than "
+            f"{MIN_EVENTS_TO_SPLIT} events (train only): {facts['users_too_short_to_split']:,}",
+        ]
+    )

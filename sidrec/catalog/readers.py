@@ -14,7 +14,7 @@ def read_catalog(config: CatalogConfig) -> Catalog:
         CatalogError: If a file cannot be read or the tables do not fit together.
     """
     tables = read_tables(config)
-    return Catalog(
+    catalog = Catalog(
         tables.items,
         tables.interactions,
         users=tables.users,
@@ -28,3 +28,5 @@ def read_catalog(config: CatalogConfig) -> Catalog:
         category=config.category,
         filters=config.filters,
     )
+    catalog.files, catalog.notes = tables.files, tables.notes
+    return catalog

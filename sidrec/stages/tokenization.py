@@ -64,7 +64,7 @@ def tokenize(config: Config, *, catalog: Catalog | None = None) -> Path:
     draw_health(metrics, semantic_ids.codes, directory / "health.png", title=title)
     write_json(directory / "metrics.json", metrics)
     _write_catalog(catalog, config.output / "catalog")
-    stage.finish(config.to_yaml())
+    stage.finish(config.to_yaml(), {"catalog": provenance} if (provenance := catalog.provenance()) else None)
     _report(metrics)
     return stage.directory
 
