@@ -165,7 +165,7 @@ def test_the_command_shows_files_rows_filters_split_and_advice(config: Path, com
     words = " ".join(ended.out.split())
     for said in (
         "items.csv 24 CSV",
-        "i00 red lamp red lamp. A red lamp for t...",
+        "i00 red lamp red lamp. A red lamp for th...",
         "drop_titles=red rug 1 items, 15 events 60 23 345",
         "split leave_one_out: 180 train events of 45 users, 45 valid and 45 test targets",
     ):
