@@ -42,34 +42,52 @@ def read_texts(
         ConfigError: If the model cannot be loaded, or gives vectors that are not finite or zero.
         ArtifactError: If a file of the cache is broken.
     """
-    location = minilm_directory() if options.method == "minilm" else str(options.model)
+    location = location_of(options)
     vectors = VectorCache(cache / fingerprint(location, options))
     keys = keys_of(items["text"])  # (N,)
+    chunks = chunks_to_read(items["text"], keys, vectors, options)
+    done, new = 0, sum(map(len, chunks))
+    if chunks:
+        encoder = load_encoder(location, options)
+        for rows in chunks:
+            found = encoder.vectors_of(items["text"].iloc[rows].tolist())
+            require_usable(found, items["item_id"].iloc[rows], setting)
+            vectors.add(keys[rows], found)
+            done += len(rows)
+            if progress is not None:
+                progress(done, new)
+        vectors.refresh()
+    for block in row_blocks(len(keys)):
+        yield vectors.take(keys[block])
+
+
+def chunks_to_read(
+    texts: pd.Series, keys: np.ndarray, vectors: VectorCache, options: VectorOptions
+) -> list[np.ndarray]:
+    """Return the rows of the texts that the cache lacks, each distinct text once, as they are read together.
+
+    Texts of like length share a chunk. Whoever reads the same chunks gets the same bytes.
+
+    Args:
+        texts: N texts.
+        keys: (N,) their hashes.
+        vectors: The cache.
+        options: Of one of the methods with a model.
+    """
     _, firsts = np.unique(keys, return_index=True)
     new = np.sort(firsts[~vectors.has(keys[firsts])])
-    done = 0
-    if len(new):
-        encoder = load_encoder(location, options)
-        step = options.batch_size * BATCHES_PER_CHUNK
-        for rows in row_blocks(len(new)):
-            block = items.iloc[new[rows]]
-            for chunk in _chunks_by_length(block["text"], step):
-                found = encoder.vectors_of(block["text"].iloc[chunk].tolist())
-                require_usable(found, block["item_id"].iloc[chunk], setting)
-                vectors.add(keys[new[rows]][chunk], found)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, len(new))
-        vectors.refresh()
-    for rows in row_blocks(len(keys)):
-        yield vectors.take(keys[rows])
+    step = options.batch_size * BATCHES_PER_CHUNK
+    chunks = []
+    for rows in row_blocks(len(new)):
+        block = new[rows]
+        longest_first = np.argsort([-len(text) for text in texts.iloc[block]], kind="stable")
+        chunks += [block[longest_first[start : start + step]] for start in range(0, len(block), step)]
+    return chunks
 
 
-def _chunks_by_length(texts: pd.Series, size: int) -> Iterator[np.ndarray]:
-    """Yield the places of the texts, the longest first, `size` at a time."""
-    order = np.argsort([-len(text) for text in texts], kind="stable")
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def location_of(options: VectorOptions) -> str:
+    """Return the directory or hub name of the model that the method means."""
+    return minilm_directory() if options.method == "minilm" else str(options.model)
 
 
 def load_encoder(location: str, options: VectorOptions) -> TextEncoder:
