@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from sidrec.catalog.categories import category_column, main_categories
-from sidrec.catalog.columns import as_strings, source_of
+from sidrec.catalog.columns import as_strings, positions, source_of
 from sidrec.catalog.config import FiltersConfig
 from sidrec.catalog.filters import apply_filters
 from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items, normalize_users
@@ -112,7 +112,7 @@ class Catalog:
         all_items = normalize_items(items, item_id=item_id, text=text, title=title, filters=filters)
         events, self.order = normalize_interactions(
             interactions,
-            pd.Index(all_items["item_id"].unique()),
+            all_items["item_id"],
             item_id=item_id,
             user_id=user_id,
             timestamp=timestamp,
@@ -149,7 +149,7 @@ class Catalog:
         users = self.interactions["user_id"]
         numbers, names = pd.factorize(users)
         offsets = np.concatenate([[0], np.cumsum(np.bincount(numbers))]).astype(np.int64)
-        items = self._item_index.get_indexer(pd.Index(self.interactions["item_id"])).astype(np.int64)
+        items = positions(self.interactions["item_id"], self.items["item_id"])
         return Sequences(user_ids=[str(name) for name in names], items=items, offsets=offsets)
 
     def categories(self) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sidrec.catalog.columns import positions
 from sidrec.catalog.config import FiltersConfig
 from sidrec.catalog.normalize import BY_ROWS
 from sidrec.catalog.times import unit_of
@@ -77,12 +78,12 @@ def apply_filters(
     Raises:
         CatalogError: If a filter needs a column that is not there, or nothing is left.
     """
-    ids = items["item_id"]
-    is_first = ~ids.duplicated().to_numpy()
-    numbers = pd.Index(ids[is_first]).get_indexer(pd.Index(interactions["item_id"]))
+    if filters == FiltersConfig():
+        return items, interactions, []
+    numbers = positions(interactions["item_id"], items["item_id"])
     state = _State(
         pd.factorize(interactions["user_id"])[0],
-        np.flatnonzero(is_first)[np.maximum(numbers, 0)],
+        np.maximum(numbers, 0),
         np.ones(len(interactions), dtype=bool),
         np.ones(len(items), dtype=bool),
     )
@@ -98,8 +99,6 @@ def apply_filters(
                 f"{before[0]:,} users and {before[1]:,} items. Loosen it."
             )
         state, before = after, left
-    if not steps:
-        return items, interactions, steps
     return (
         items[state.items_kept].reset_index(drop=True),
         interactions[state.events_kept].reset_index(drop=True),

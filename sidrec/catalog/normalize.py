@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from sidrec.catalog.columns import as_strings, parse_timestamps, require_column, source_of
+from sidrec.catalog.columns import as_strings, parse_timestamps, positions, require_column, source_of
 from sidrec.catalog.config import FiltersConfig
 from sidrec.catalog.template import render_texts
 from sidrec.errors import CatalogError, nearest
@@ -65,7 +65,7 @@ def normalize_items(
 
 def normalize_interactions(
     interactions: pd.DataFrame,
-    item_index: pd.Index,
+    item_ids: pd.Series,
     *,
     item_id: str = "item_id",
     user_id: str = "user_id",
@@ -99,7 +99,7 @@ def normalize_interactions(
     _require_ids(users, column=user_id, name=name)
     _require_ids(items, column=item_id, name=name)
     if filters.unknown_items == "error":
-        _require_known(items, item_index, name=name, items_name=items_name)
+        _require_known(items, item_ids, name=name, items_name=items_name)
     if timestamp is None and "timestamp" in interactions.columns:
         timestamp = "timestamp"
     if timestamp is None:
@@ -108,7 +108,6 @@ def normalize_interactions(
         column = require_column(interactions, timestamp, setting="catalog.timestamp", default="interactions")
         times, order = parse_timestamps(column, source=name), f"column '{timestamp}'"
     user_numbers, _ = pd.factorize(users)
-    by_user_and_time = np.lexsort((times, user_numbers))
     table = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
     if rating is not None or "rating" in interactions.columns:
         column = require_column(
@@ -122,7 +121,10 @@ def normalize_interactions(
         parts = _parts(column, name, must=split is not None)
         if parts is not None:
             table["split"] = parts
-    return table.iloc[by_user_and_time].reset_index(drop=True), order
+    same_user = user_numbers[1:] == user_numbers[:-1]
+    if ((user_numbers[1:] < user_numbers[:-1]) | (same_user & (times[1:] < times[:-1]))).any():
+        table = table.iloc[np.lexsort((times, user_numbers))].reset_index(drop=True)
+    return table, order
 
 
 def normalize_users(
@@ -191,13 +193,13 @@ def _require_once(ids: pd.Series, *, column: str, name: str, what: str, or_set: 
         )
 
 
-def _require_known(items: pd.Series, item_index: pd.Index, *, name: str, items_name: str) -> None:
+def _require_known(items: pd.Series, item_ids: pd.Series, *, name: str, items_name: str) -> None:
     """Raise for events whose item is not in the table of items."""
-    unknown = items[~items.isin(item_index).to_numpy()]
+    unknown = items[positions(items, item_ids) < 0]
     if len(unknown):
         raise CatalogError(
             f"{name}: {len(unknown)} of {len(items)} events (the first in data row {unknown.index[0] + 1}) "
-            f"have items that {items_name} does not have: {name_unknown(unknown, item_index)} "
+            f"have items that {items_name} does not have: {name_unknown(unknown, pd.Index(item_ids))} "
             "Add the items, remove the events, or set catalog.filters.unknown_items=drop."
         )
 
