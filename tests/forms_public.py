@@ -1,0 +1,202 @@
+"""Small data sets written in the very form of public ones; no line of theirs is in them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+NUM_ITEMS = 9
+NUM_USERS = 7
+EVENTS_PER_USER = 5
+GENRES = ("unknown", "Action", "Animation", "Comedy", "Drama")
+KINDS = ("mug", "pot", "pan", "jug", "cup", "bowl", "plate", "fork", "spoon")
+
+
+class Event(NamedTuple):
+    """One event of the sets."""
+
+    user: int
+    item: int
+    second: int
+    rating: float
+
+
+def events() -> Iterator[Event]:
+    """Give each user five different items, one a day: user u has items u, u + 2, u + 4, ... modulo 9."""
+    for user in range(NUM_USERS):
+        for place in range(EVENTS_PER_USER):
+            item = (user + 2 * place) % NUM_ITEMS
+            yield Event(user, item, 1_400_000_000 + 86_400 * place + user, float(1 + place))
+
+
+def write_lines(path: Path, lines: Sequence[str], encoding: str = "utf-8") -> Path:
+    """Write lines, packed if the name ends in .gz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = "".join(line + "\n" for line in lines).encode(encoding)
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    return path
+
+
+def write_json_lines(path: Path, records: Sequence[dict[str, Any]]) -> Path:
+    """Write an object per line."""
+    return write_lines(path, [json.dumps(record) for record in records])
+
+
+def user_name(user: int) -> str:
+    return f"A{user}XYZ"
+
+
+def item_name(item: int) -> str:
+    return f"B00{item}"
+
+
+def reviews_2014() -> list[dict[str, Any]]:
+    return [
+        {
+            "reviewerID": user_name(event.user),
+            "asin": item_name(event.item),
+            "reviewerName": "Al",
+            "helpful": [0, 1],
+            "reviewText": "Holds tea.\nAnd coffee.",
+            "overall": event.rating,
+            "summary": "Good",
+            "unixReviewTime": event.second,
+            "reviewTime": "05 13, 2014",
+        }
+        for event in events()
+    ]
+
+
+def amazon2014(directory: Path) -> None:
+    """Write products as `repr` of a dict per line, and reviews as JSON lines, both packed."""
+    products = [
+        {
+            "asin": item_name(item),
+            "title": f"Bob's {kind} &amp; saucer",
+            "price": 3.5,
+            "imUrl": f"http://example.com/{item}.jpg",
+            "related": {"also_bought": [item_name(0)]},
+            "salesRank": {"Kitchen": item},
+            "brand": "Acme",
+            "categories": [["Kitchen", kind.title()], ["Gifts"]],
+            "description": f"A {kind} of clay.",
+        }
+        for item, kind in enumerate(KINDS)
+    ]
+    write_lines(directory / "my_data" / "meta_Kitchen.json.gz", [repr(product) for product in products])
+    write_json_lines(directory / "my_data" / "reviews_Kitchen_5.json.gz", reviews_2014())
+
+
+def reviews_2018() -> list[dict[str, Any]]:
+    added = {"verified": True, "vote": "2", "style": {"Size:": " L"}, "image": ["http://example.com/1.jpg"]}
+    return [
+        {**{key: value for key, value in review.items() if key != "helpful"}, **added}
+        for review in reviews_2014()
+    ]
+
+
+def products_2018() -> list[dict[str, Any]]:
+    return [
+        {
+            "category": ["Kitchen", kind.title()],
+            "tech1": "",
+            "description": [f"A {kind} <b>of</b> clay.", "It&#39;s red."],
+            "fit": "",
+            "title": f"Bob&#39;s {kind} &amp; saucer",
+            "also_buy": [item_name(0)],
+            "image": ["http://example.com/1.jpg"],
+            "tech2": "",
+            "brand": "Acme",
+            "feature": [f"{item} litres", "Red"],
+            "rank": "1 in Kitchen",
+            "also_view": [],
+            "details": {"ASIN: ": item_name(item)},
+            "main_cat": "Home & Kitchen",
+            "similar_item": "",
+            "date": "",
+            "price": "$3.50",
+            "asin": item_name(item),
+        }
+        for item, kind in enumerate(KINDS)
+    ]
+
+
+def amazon2018(directory: Path) -> None:
+    """Write products and reviews as JSON lines, both packed."""
+    write_json_lines(directory / "my_data" / "meta_Kitchen.json.gz", products_2018())
+    write_json_lines(directory / "my_data" / "Kitchen_5.json.gz", reviews_2018())
+
+
+def products_2023() -> list[dict[str, Any]]:
+    return [
+        {
+            "main_category": "Home & Kitchen",
+            "title": f"Bob's {kind}",
+            "average_rating": 4.5,
+            "rating_number": 12,
+            "features": [f"{item} litres", "Red"],
+            "description": [f"A {kind} of clay."],
+            "price": None,
+            "images": [{"thumb": "http://example.com/1.jpg", "variant": "MAIN"}],
+            "videos": [],
+            "store": "Acme",
+            "categories": ["Kitchen", kind.title()],
+            "details": {"Brand": "Acme"},
+            "parent_asin": item_name(item),
+            "bought_together": None,
+        }
+        for item, kind in enumerate(KINDS)
+    ]
+
+
+def reviews_2023() -> list[dict[str, Any]]:
+    return [
+        {
+            "rating": event.rating,
+            "title": "Good",
+            "text": "Holds tea.",
+            "images": [],
+            "asin": item_name(event.item) + "L",
+            "parent_asin": item_name(event.item),
+            "user_id": user_name(event.user),
+            "timestamp": 1000 * event.second,
+            "helpful_vote": 0,
+            "verified_purchase": True,
+        }
+        for event in events()
+    ]
+
+
+def amazon2023(directory: Path) -> None:
+    """Write products and reviews as JSON lines."""
+    write_json_lines(directory / "my_data" / "meta_Kitchen.jsonl", products_2023())
+    write_json_lines(directory / "my_data" / "Kitchen.jsonl", reviews_2023())
+
+
+def amazon2023_benchmark(directory: Path) -> None:
+    """Write products, and the three parts of the events with the histories that go with them."""
+    write_json_lines(directory / "my_data" / "meta_Kitchen.jsonl", products_2023())
+    header = "user_id,parent_asin,rating,timestamp,history"
+    parts: dict[str, list[str]] = {"train": [header], "valid": [header], "test": [header]}
+    history: list[str] = []
+    for number, event in enumerate(events()):
+        place = number % EVENTS_PER_USER
+        history = history if place else []
+        part = {EVENTS_PER_USER - 2: "valid", EVENTS_PER_USER - 1: "test"}.get(place, "train")
+        cells = [user_name(event.user), item_name(event.item), event.rating, 1000 * event.second]
+        parts[part].append(",".join([*map(str, cells), " ".join(history)]))
+        history = [*history, item_name(event.item)]
+    for part, lines in parts.items():
+        write_lines(directory / "my_data" / f"Kitchen.{part}.csv", lines)
+
+
+FIXTURES: dict[str, Callable[[Path], None]] = {
+    "amazon2014": amazon2014,
+    "amazon2018": amazon2018,
+    "amazon2023": amazon2023,
+    "amazon2023_benchmark": amazon2023_benchmark,
+}
+"""Form or variant -> what writes a data set of it into `my_data/` below a directory."""
