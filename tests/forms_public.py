@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -193,10 +194,58 @@ def amazon2023_benchmark(directory: Path) -> None:
         write_lines(directory / "my_data" / f"Kitchen.{part}.csv", lines)
 
 
+def film(item: int) -> str:
+    return f"Café of the {KINDS[item]} ({1990 + item})"
+
+
+def movielens_100k(directory: Path) -> None:
+    """Write `u.data` and what lies beside it, in Latin-1."""
+    target = directory / "my_data"
+    lines = [f"{event.user + 1}\t{event.item + 1}\t{event.rating:.0f}\t{event.second}" for event in events()]
+    write_lines(target / "u.data", lines)
+    films = []
+    for item in range(NUM_ITEMS):
+        flags = ["0", "0", "1", str(item % 2), "0"]  # Animation, and Comedy for the odd ones
+        link = f"http://us.imdb.com/M/title-exact?{item}"
+        films.append("|".join([str(item + 1), film(item), "01-Jan-1995", "", link, *flags]))
+    write_lines(target / "u.item", films, "latin-1")
+    write_lines(target / "u.genre", [f"{name}|{number}" for number, name in enumerate(GENRES)] + [""])
+    write_lines(target / "u.user", [f"{user + 1}|24|M|technician|85711" for user in range(NUM_USERS)])
+
+
+def movielens_1m(directory: Path) -> None:
+    """Write the three `.dat` files, in Latin-1."""
+    target = directory / "my_data"
+    lines = [f"{event.user + 1}::{event.item + 1}::{event.rating:.0f}::{event.second}" for event in events()]
+    write_lines(target / "ratings.dat", lines)
+    films = [f"{item + 1}::{film(item)}::Animation|Comedy" for item in range(NUM_ITEMS)]
+    write_lines(target / "movies.dat", films, "latin-1")
+    write_lines(target / "users.dat", [f"{user + 1}::F::1::10::48067" for user in range(NUM_USERS)])
+
+
+def movielens_25m(directory: Path) -> None:
+    """Write the CSV files, in UTF-8."""
+    target = directory / "my_data"
+    lines = [f"{event.user + 1},{event.item + 1},{event.rating},{event.second}" for event in events()]
+    write_lines(target / "ratings.csv", ["userId,movieId,rating,timestamp", *lines])
+    target.mkdir(parents=True, exist_ok=True)
+    with (target / "movies.csv").open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["movieId", "title", "genres"])
+        for item in range(NUM_ITEMS):
+            title = f"{KINDS[item].title()}, The ({1990 + item})"
+            rows.writerow([item + 1, title, "Adventure|Comedy" if item else "(no genres listed)"])
+    write_lines(target / "links.csv", ["movieId,imdbId,tmdbId", "1,0114709,862"])
+    write_lines(target / "tags.csv", ["userId,movieId,tag,timestamp", "1,1,fun,1400000000"])
+
+
 FIXTURES: dict[str, Callable[[Path], None]] = {
     "amazon2014": amazon2014,
     "amazon2018": amazon2018,
     "amazon2023": amazon2023,
     "amazon2023_benchmark": amazon2023_benchmark,
+    "movielens_100k": movielens_100k,
+    "movielens_1m": movielens_1m,
+    "movielens_25m": movielens_25m,
 }
 """Form or variant -> what writes a data set of it into `my_data/` below a directory."""

@@ -30,7 +30,9 @@ class CatalogConfig(Section):
         description="One row per user of the interactions, in the same formats; for tasks of SFT that say "
         "something of the user. Absent: the *.user of a RecBole directory, if there is one.",
     )
-    format: Literal["lcrec", "recbole", "amazon2014", "amazon2018", "amazon2023", "tables"] | None = Field(
+    format: (
+        Literal["lcrec", "recbole", "amazon2014", "amazon2018", "amazon2023", "movielens", "tables"] | None
+    ) = Field(
         None,
         description="Form of the files; absent: recognised by their names and first lines.",
     )

@@ -15,6 +15,7 @@ from sidrec.catalog.forms import (
     amazon2018,
     amazon2023,
     lcrec,
+    movielens,
     recbole,
     separate,
 )
@@ -52,6 +53,11 @@ FORMS = {
         "meta_NAME.jsonl and NAME.jsonl or NAME.csv of Amazon's reviews of 2023",
         amazon2023.matches,
         amazon2023.read,
+    ),
+    "movielens": Form(
+        "u.item and u.data, movies.dat and ratings.dat, or movies.csv and ratings.csv of MovieLens",
+        movielens.matches,
+        movielens.read,
     ),
     "tables": Form("catalog.items and catalog.interactions, a table each", separate.matches, separate.read),
 }
