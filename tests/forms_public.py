@@ -239,6 +239,69 @@ def movielens_25m(directory: Path) -> None:
     write_lines(target / "tags.csv", ["userId,movieId,tag,timestamp", "1,1,fun,1400000000"])
 
 
+def businesses() -> list[dict[str, Any]]:
+    return [
+        {
+            "business_id": item_name(item),
+            "name": f"Café {kind}",
+            "address": "1 Main St",
+            "city": "Tampa",
+            "state": "FL",
+            "postal_code": "33602",
+            "latitude": 27.9,
+            "longitude": -82.4,
+            "stars": 4.5,
+            "review_count": 22,
+            "is_open": 1,
+            "attributes": {"BikeParking": "True"},
+            "categories": f"Food, {kind.title()}",
+            "hours": None,
+        }
+        for item, kind in enumerate(KINDS)
+    ]
+
+
+def write_businesses(directory: Path) -> None:
+    write_json_lines(directory / "yelp_academic_dataset_business.json", businesses())
+
+
+def yelp(directory: Path) -> None:
+    """Write businesses and reviews as JSON lines."""
+    write_businesses(directory / "my_data")
+    reviews = [
+        {
+            "review_id": f"r{number}",
+            "user_id": user_name(event.user),
+            "business_id": item_name(event.item),
+            "stars": event.rating,
+            "useful": 0,
+            "funny": 0,
+            "cool": 0,
+            "text": "Good tea.\nAnd coffee.",
+            "date": f"2018-07-{number % EVENTS_PER_USER + 1:02d} 22:09:11",
+        }
+        for number, event in enumerate(events())
+    ]
+    write_json_lines(directory / "my_data" / "yelp_academic_dataset_review.json", reviews)
+
+
+def write_numbered_lists(directory: Path) -> None:
+    """Write the events as numbers: the last of each user in `test.txt`, the others in `train.txt`."""
+    items = [f"{item_name(item)} {item}" for item in range(NUM_ITEMS)]
+    write_lines(directory / "item_list.txt", ["org_id remap_id", *items])
+    users = [f"{user_name(user)} {user}" for user in range(NUM_USERS)]
+    write_lines(directory / "user_list.txt", ["org_id remap_id", *users])
+    had = {user: [str(event.item) for event in events() if event.user == user] for user in range(NUM_USERS)}
+    write_lines(directory / "train.txt", [" ".join([str(user), *had[user][:-1]]) for user in had])
+    write_lines(directory / "test.txt", [" ".join([str(user), *had[user][-1:]]) for user in had])
+
+
+def yelp_mapped(directory: Path) -> None:
+    """Write businesses with their texts, and the events as numbers."""
+    write_businesses(directory / "my_data")
+    write_numbered_lists(directory / "my_data")
+
+
 FIXTURES: dict[str, Callable[[Path], None]] = {
     "amazon2014": amazon2014,
     "amazon2018": amazon2018,
@@ -247,5 +310,7 @@ FIXTURES: dict[str, Callable[[Path], None]] = {
     "movielens_100k": movielens_100k,
     "movielens_1m": movielens_1m,
     "movielens_25m": movielens_25m,
+    "yelp": yelp,
+    "yelp_mapped": yelp_mapped,
 }
 """Form or variant -> what writes a data set of it into `my_data/` below a directory."""

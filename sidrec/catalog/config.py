@@ -31,7 +31,8 @@ class CatalogConfig(Section):
         "something of the user. Absent: the *.user of a RecBole directory, if there is one.",
     )
     format: (
-        Literal["lcrec", "recbole", "amazon2014", "amazon2018", "amazon2023", "movielens", "tables"] | None
+        Literal["lcrec", "recbole", "amazon2014", "amazon2018", "amazon2023", "movielens", "yelp", "tables"]
+        | None
     ) = Field(
         None,
         description="Form of the files; absent: recognised by their names and first lines.",

@@ -18,6 +18,7 @@ from sidrec.catalog.forms import (
     movielens,
     recbole,
     separate,
+    yelp,
 )
 from sidrec.catalog.tables import Tables
 from sidrec.errors import CatalogError
@@ -58,6 +59,11 @@ FORMS = {
         "u.item and u.data, movies.dat and ratings.dat, or movies.csv and ratings.csv of MovieLens",
         movielens.matches,
         movielens.read,
+    ),
+    "yelp": Form(
+        "*business*.json and *review*.json of Yelp, or *business*.json, item_list.txt and train.txt",
+        yelp.matches,
+        yelp.read,
     ),
     "tables": Form("catalog.items and catalog.interactions, a table each", separate.matches, separate.read),
 }
