@@ -60,6 +60,14 @@ def test_the_two_files_can_be_named(tmp_path: Path) -> None:
     assert found.items.equals(tables(directory, format="yelp").items)
 
 
+def test_reviews_that_are_named_are_those_that_are_read(tmp_path: Path) -> None:
+    directory = made("yelp_mapped", tmp_path)
+    review = {"user_id": "u", "business_id": "B000", "stars": 4, "date": "1970-01-02"}
+    path = forms.write_json_lines(tmp_path / "some_review.json", [review])
+    found = tables(directory, format="yelp", interactions=path)
+    assert found.interactions.values.tolist() == [["u", "B000", 86400, 4.0]]
+
+
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     directory = made("yelp", tmp_path)
     forms.write_json_lines(directory / BUSINESS, [*forms.businesses(), forms.businesses()[0]])

@@ -65,12 +65,11 @@ def read(config: CatalogConfig) -> Tables:
     paths = files_in(config.items)
     businesses = [path for path in paths if _is_business(path)]
     reviews = [path for path in paths if _is_review(path)]
-    if not numbered_lists.is_there(config.items):
+    if config.interactions is not None or not numbered_lists.is_there(config.items):
         business_path = require_one(businesses, config, what="businesses", pattern=BUSINESS_PATTERN)
         pattern = "yelp_academic_dataset_review.json, also .gz"
-        return _read_reviews(
-            config, business_path, require_one(reviews, config, what="reviews", pattern=pattern)
-        )
+        review_path = config.interactions or require_one(reviews, config, what="reviews", pattern=pattern)
+        return _read_reviews(config, business_path, review_path)
     if reviews:
         raise CatalogError(
             f"catalog.items: {config.items} has events in {reviews[0].name} and in train.txt, expected one "
