@@ -78,7 +78,8 @@ class CatalogConfig(Section):
         None,
         description="One row per item: .csv, .tsv, .jsonl, .ndjson (each also .gz), .parquet, LC-Rec "
         ".item.json or RecBole .item; or a directory with one *.item.json and one *.inter.json, or one "
-        "*.item and one *.inter, which needs no interactions.",
+        "*.item and one *.inter, or with the files of Amazon's reviews, MovieLens or Yelp, which needs no "
+        "interactions.",
     )
     interactions: Path | None = Field(
         None,
@@ -90,7 +91,10 @@ class CatalogConfig(Section):
         description="One row per user of the interactions, in the same formats; for tasks of SFT that say "
         "something of the user. Absent: the *.user of a RecBole directory, if there is one.",
     )
-    format: Literal["lcrec", "recbole", "tables"] | None = Field(
+    format: (
+        Literal["lcrec", "recbole", "amazon2014", "amazon2018", "amazon2023", "movielens", "yelp", "tables"]
+        | None
+    ) = Field(
         None,
         description="Form of the files; absent: recognised by their names and first lines.",
     )

@@ -10,7 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidrec.catalog.config import CatalogConfig
-from sidrec.catalog.forms import lcrec, recbole, separate
+from sidrec.catalog.forms import (
+    amazon2014,
+    amazon2018,
+    amazon2023,
+    lcrec,
+    movielens,
+    recbole,
+    separate,
+    yelp,
+)
 from sidrec.catalog.tables import Tables
 from sidrec.errors import CatalogError
 
@@ -33,6 +42,29 @@ class Form:
 FORMS = {
     "lcrec": Form("one *.item.json and one *.inter.json", lcrec.matches, lcrec.read),
     "recbole": Form("one *.item and one *.inter", recbole.matches, recbole.read),
+    "amazon2014": Form(
+        "meta_*.json.gz and reviews_*.json.gz of Amazon's reviews of 2014",
+        amazon2014.matches,
+        amazon2014.read,
+    ),
+    "amazon2018": Form(
+        "meta_NAME.json.gz and NAME.json.gz of Amazon's reviews of 2018", amazon2018.matches, amazon2018.read
+    ),
+    "amazon2023": Form(
+        "meta_NAME.jsonl and NAME.jsonl or NAME.csv of Amazon's reviews of 2023",
+        amazon2023.matches,
+        amazon2023.read,
+    ),
+    "movielens": Form(
+        "u.item and u.data, movies.dat and ratings.dat, or movies.csv and ratings.csv of MovieLens",
+        movielens.matches,
+        movielens.read,
+    ),
+    "yelp": Form(
+        "*business*.json and *review*.json of Yelp, or *business*.json, item_list.txt and train.txt",
+        yelp.matches,
+        yelp.read,
+    ),
     "tables": Form("catalog.items and catalog.interactions, a table each", separate.matches, separate.read),
 }
 """Name, as in `catalog.format` -> form. The first that matches is taken: the more particular come first."""

@@ -1,14 +1,19 @@
-"""Files to checked bytes: existence, gzip, UTF-8. What the bytes mean is left to `tables` and `lcrec`."""
+"""Files to checked bytes: existence, gzip, UTF-8. What the bytes mean is left to the forms."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from sidrec.errors import CatalogError
 
+BLOCK_BYTES = 16 << 20
+_FIRST_LINE_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -23,35 +28,93 @@ def require_file(path: Path, setting: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Block:
+    """Some whole lines of a text file.
+
+    Attributes:
+        first_line: Number of the first of them in the file, from 1.
+        data: The lines, in UTF-8; only the last of a file may have no line end.
+    """
+
+    first_line: int
+    data: bytes
+
+
 def read_utf8(path: Path, setting: str) -> bytes:
     """Read a text file, unzipped when its name ends in .gz, without byte order mark, known to be UTF-8.
 
     Raises:
         CatalogError: If the file is missing, empty, cut short, not UTF-8, or named .gz and not gzip.
     """
-    require_file(path, setting)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CatalogError(
-            f"{setting}: {path} cannot be read ({error.strerror}). Check its permissions."
-        ) from error
-    if path.suffix == ".gz" and data:
-        data = _gunzip(data, path)
-    elif data.startswith(_GZIP_MAGIC):
-        raise CatalogError(f"{path} is compressed with gzip. Rename it to {path.name}.gz or unpack it.")
-    data = data.removeprefix(_BYTE_ORDER_MARK)
-    if not data.strip():
-        raise CatalogError(f"{path} is empty, expected data. Check what wrote it.")
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise CatalogError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at position {error.start} (line {line}). "
-            f"Save it as UTF-8, e.g. iconv -f latin1 -t utf-8 {path.name}"
-        ) from error
+    data = _read_bytes(path, setting)
+    _require_utf8(data, path)
     return data
+
+
+def read_utf8_or_latin1(path: Path, setting: str) -> str:
+    """Read a text file of before UTF-8 was usual: as UTF-8, or as Latin-1 if it is not that.
+
+    Raises:
+        CatalogError: If the file is missing, empty, cut short, or named .gz and not gzip.
+    """
+    data = _read_bytes(path, setting)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def read_blocks(path: Path, setting: str, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Read a text file as `read_utf8` does, but some lines at a time, for files larger than the memory.
+
+    Args:
+        path: The file.
+        setting: The option that named it.
+        block_bytes: What a block holds, about; a longer line makes a longer block.
+
+    Raises:
+        CatalogError: As `read_utf8`.
+    """
+    require_file(path, setting)
+    first_line, position, kept, has_data = 1, 0, b"", False
+    try:
+        with _open_unpacked(path) as stream:
+            while chunk := stream.read(block_bytes):
+                lines, line_end, rest = chunk.rpartition(b"\n")
+                kept, data = (rest, kept + lines + line_end) if line_end else (kept + rest, b"")
+                if data:
+                    if first_line == 1:
+                        data = data.removeprefix(_BYTE_ORDER_MARK)
+                    has_data = has_data or bool(data.strip())
+                    _require_utf8(data, path, first_line=first_line, position=position)
+                    yield Block(first_line, data)
+                    first_line += data.count(b"\n")
+                    position += len(data)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _broken_gzip(path, error) from error
+    except OSError as error:
+        raise _unreadable(path, setting, error) from error
+    if first_line == 1:
+        kept = kept.removeprefix(_BYTE_ORDER_MARK)
+    if not has_data and not kept.strip():
+        raise CatalogError(f"{path} is empty, expected data. Check what wrote it.")
+    if kept:
+        _require_utf8(kept, path, first_line=first_line, position=position)
+        yield Block(first_line, kept)
+
+
+def read_first_line(path: Path) -> str:
+    """Return the first line of a file, unpacked, to recognise its form by; "" where there is none to read.
+
+    What is wrong with the file is left to its reader to say.
+    """
+    try:
+        with _open_unpacked(path) as stream:
+            line = stream.readline(_FIRST_LINE_BYTES).removeprefix(_BYTE_ORDER_MARK)
+    except (OSError, EOFError, zlib.error, CatalogError):
+        return ""
+    return line.decode("utf-8", errors="replace").strip()
 
 
 def reject_lone_surrogates(parsed: object, raw: bytes, where: str) -> None:
@@ -66,15 +129,56 @@ def reject_lone_surrogates(parsed: object, raw: bytes, where: str) -> None:
             ) from error
 
 
-def _gunzip(data: bytes, path: Path) -> bytes:
-    """Unpack gzip bytes."""
-    if not data.startswith(_GZIP_MAGIC):
-        raise CatalogError(
-            f"{path} is not gzip: it begins with {data[:4]!r}. Compress it, or rename it to {path.stem}"
-        )
+def _read_bytes(path: Path, setting: str) -> bytes:
+    """Read a whole file, unpacked, that is not empty."""
+    require_file(path, setting)
     try:
-        return gzip.decompress(data)
+        with _open_unpacked(path) as stream:
+            data = stream.read().removeprefix(_BYTE_ORDER_MARK)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _broken_gzip(path, error) from error
+    except OSError as error:
+        raise _unreadable(path, setting, error) from error
+    if not data.strip():
+        raise CatalogError(f"{path} is empty, expected data. Check what wrote it.")
+    return data
+
+
+def _open_unpacked(path: Path) -> BinaryIO:
+    """Open a file; one that is named .gz gives what is packed in it."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    is_gzip = head.startswith(_GZIP_MAGIC)
+    if path.suffix != ".gz":
+        if is_gzip:
+            raise CatalogError(f"{path} is compressed with gzip. Rename it to {path.name}.gz or unpack it.")
+        return path.open("rb")
+    if head and not is_gzip:
         raise CatalogError(
-            f"{path} is a broken gzip file ({error}). Copy it or compress it again."
+            f"{path} is not gzip: it begins with {head!r}. Compress it, or rename it to {path.stem}"
+        )
+    return cast(BinaryIO, gzip.open(path, "rb"))
+
+
+def _require_utf8(data: bytes, path: Path, *, first_line: int = 1, position: int = 0) -> None:
+    """Raise for bytes that are not UTF-8; the line and the position are where in the file they begin."""
+    if data.isascii():
+        return
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = first_line + data[: error.start].count(b"\n")
+        raise CatalogError(
+            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at position {position + error.start} "
+            f"(line {line}). Save it as UTF-8, e.g. iconv -f latin1 -t utf-8 {path.name}"
         ) from error
+
+
+def _broken_gzip(path: Path, error: Exception) -> CatalogError:
+    """Say that a file cannot be unpacked."""
+    return CatalogError(f"{path} is a broken gzip file ({error}). Copy it or compress it again.")
+
+
+def _unreadable(path: Path, setting: str, error: OSError) -> CatalogError:
+    """Say that the system does not give a file."""
+    return CatalogError(f"{setting}: {path} cannot be read ({error.strerror}). Check its permissions.")

@@ -26,7 +26,8 @@ def matches(config: CatalogConfig) -> bool:
     path = config.items
     if config.interactions is not None or path is None or not path.is_dir():
         return False
-    return any(any(path.glob(pattern)) for pattern in ("*.item", "*.inter"))
+    found = [file.name for pattern in ("*.item", "*.inter") for file in path.glob(pattern)]
+    return any(name != "u.item" for name in found)  # that is what MovieLens 100K calls its films
 
 
 def read(config: CatalogConfig) -> Tables:
