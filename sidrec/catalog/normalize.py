@@ -100,14 +100,7 @@ def normalize_interactions(
     _require_ids(items, column=item_id, name=name)
     if filters.unknown_items == "error":
         _require_known(items, item_ids, name=name, items_name=items_name)
-    if timestamp is None and "timestamp" in interactions.columns:
-        timestamp = "timestamp"
-    if timestamp is None:
-        times, order = np.arange(len(users), dtype=np.int64), BY_ROWS
-    else:
-        column = require_column(interactions, timestamp, setting="catalog.timestamp", default="interactions")
-        times, order = parse_timestamps(column, source=name), f"column '{timestamp}'"
-    user_numbers, _ = pd.factorize(users)
+    times, order = _times(interactions, timestamp, name)
     table = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
     if rating is not None or "rating" in interactions.columns:
         column = require_column(
@@ -121,10 +114,7 @@ def normalize_interactions(
         parts = _parts(column, name, must=split is not None)
         if parts is not None:
             table["split"] = parts
-    same_user = user_numbers[1:] == user_numbers[:-1]
-    if ((user_numbers[1:] < user_numbers[:-1]) | (same_user & (times[1:] < times[:-1]))).any():
-        table = table.iloc[np.lexsort((times, user_numbers))].reset_index(drop=True)
-    return table, order
+    return _in_order(table), order
 
 
 def normalize_users(
@@ -202,6 +192,24 @@ def _require_known(items: pd.Series, item_ids: pd.Series, *, name: str, items_na
             f"have items that {items_name} does not have: {name_unknown(unknown, pd.Index(item_ids))} "
             "Add the items, remove the events, or set catalog.filters.unknown_items=drop."
         )
+
+
+def _times(interactions: pd.DataFrame, timestamp: str | None, name: str) -> tuple[np.ndarray, str]:
+    """Return the times of the events, or the numbers of their rows, and what gave the order."""
+    if timestamp is None and "timestamp" in interactions.columns:
+        timestamp = "timestamp"
+    if timestamp is None:
+        return np.arange(len(interactions), dtype=np.int64), BY_ROWS
+    column = require_column(interactions, timestamp, setting="catalog.timestamp", default="interactions")
+    return parse_timestamps(column, source=name), f"column '{timestamp}'"
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort by user, in order of first appearance, and time; what is in order already is not copied."""
+    users, _ = pd.factorize(table["user_id"])
+    times = table["timestamp"].to_numpy()
+    falls = (users[1:] < users[:-1]) | ((users[1:] == users[:-1]) & (times[1:] < times[:-1]))
+    return table.iloc[np.lexsort((times, users))].reset_index(drop=True) if falls.any() else table
 
 
 def _ratings(column: pd.Series, name: str) -> np.ndarray:
