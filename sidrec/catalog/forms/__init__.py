@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidrec.catalog.config import CatalogConfig
-from sidrec.catalog.forms import lcrec, recbole, separate
+from sidrec.catalog.forms import lcrec, minionerec, p5, recbole, separate, sequences
 from sidrec.catalog.tables import Tables
 from sidrec.errors import CatalogError
 
@@ -33,6 +33,9 @@ class Form:
 FORMS = {
     "lcrec": Form("one *.item.json and one *.inter.json", lcrec.matches, lcrec.read),
     "recbole": Form("one *.item and one *.inter", recbole.matches, recbole.read),
+    "minionerec": Form("MiniOneRec's *.csv of train, valid, test", minionerec.matches, minionerec.read),
+    "p5": Form("sequential_data.txt or user_sequence.txt, with texts of the items", p5.matches, p5.read),
+    "sequences": Form("all_item_seqs.json and metadata.sentence.json", sequences.matches, sequences.read),
     "tables": Form("catalog.items and catalog.interactions, a table each", separate.matches, separate.read),
 }
 """Name, as in `catalog.format` -> form. The first that matches is taken: the more particular come first."""

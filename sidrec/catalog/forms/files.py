@@ -11,6 +11,7 @@ from sidrec.errors import CatalogError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LONGEST_HEADER = 1 << 16
 
 
 def require_file(path: Path, setting: str) -> None:
@@ -52,6 +53,27 @@ def read_utf8(path: Path, setting: str) -> bytes:
             f"Save it as UTF-8, e.g. iconv -f latin1 -t utf-8 {path.name}"
         ) from error
     return data
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a text file, to tell its form by; no more than the beginning is read."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(_LONGEST_HEADER)
+    except OSError:
+        return ""
+    return line.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", errors="replace").rstrip("\r\n")
+
+
+def read_lines(path: Path, setting: str) -> list[tuple[int, str]]:
+    """Read the lines of a text file that are not blank, each with its number from 1.
+
+    Raises:
+        CatalogError: As `read_utf8`.
+    """
+    lines = read_utf8(path, setting).decode().split("\n")  # not splitlines: a title may hold U+2028
+    numbered = enumerate((line.rstrip("\r") for line in lines), start=1)
+    return [(number, line) for number, line in numbered if line.strip()]
 
 
 def reject_lone_surrogates(parsed: object, raw: bytes, where: str) -> None:
