@@ -20,6 +20,7 @@ import pyarrow.parquet as parquet
 
 from sidrec.catalog.categories import category_column, main_categories
 from sidrec.catalog.columns import as_strings, source_of
+from sidrec.catalog.frames import ArrowTable, as_frame
 from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items, normalize_users
 from sidrec.errors import ArtifactError, CatalogError
 
@@ -81,10 +82,10 @@ class Catalog:
 
     def __init__(
         self,
-        items: pd.DataFrame,
-        interactions: pd.DataFrame,
+        items: pd.DataFrame | ArrowTable,
+        interactions: pd.DataFrame | ArrowTable,
         *,
-        users: pd.DataFrame | None = None,
+        users: pd.DataFrame | ArrowTable | None = None,
         item_id: str = "item_id",
         user_id: str = "user_id",
         timestamp: str | None = None,
@@ -94,9 +95,12 @@ class Catalog:
     ) -> None:
         """Check the tables and copy them into the form above; `CatalogConfig` describes the keywords.
 
+        A table is a data frame of pandas, or one of pyarrow, polars or any library that speaks Arrow.
+
         Raises:
             CatalogError: If the tables are incomplete or do not fit together.
         """
+        items, interactions = as_frame(items, "items"), as_frame(interactions, "interactions")
         self.items = normalize_items(items, item_id=item_id, text=text, title=title)
         self.category = category_column(self.items, category, name=source_of(items, "items"))
         self._item_index = pd.Index(self.items["item_id"])
@@ -109,7 +113,9 @@ class Catalog:
             items_name=source_of(items, "items"),
         )
         self.users = (
-            None if users is None else normalize_users(users, self._sequences.user_ids, user_id=user_id)
+            None
+            if users is None
+            else normalize_users(as_frame(users, "users"), self._sequences.user_ids, user_id=user_id)
         )
 
     @property

@@ -29,7 +29,7 @@ class CatalogConfig(Section):
         description="One row per user of the interactions, in the same formats; for tasks of SFT that say "
         "something of the user. Absent: the *.user of a RecBole directory, if there is one.",
     )
-    format: Literal["lcrec", "recbole", "minionerec", "p5", "sequences", "tables"] | None = Field(
+    format: Literal["lcrec", "recbole", "minionerec", "p5", "sequences", "datasets", "tables"] | None = Field(
         None,
         description="Form of the files; absent: recognised by their names and first lines.",
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidrec.catalog.config import CatalogConfig
-from sidrec.catalog.forms import lcrec, minionerec, p5, recbole, separate, sequences
+from sidrec.catalog.forms import hugging_face, lcrec, minionerec, p5, recbole, separate, sequences
 from sidrec.catalog.tables import Tables
 from sidrec.errors import CatalogError
 
@@ -36,6 +36,7 @@ FORMS = {
     "minionerec": Form("MiniOneRec's *.csv of train, valid, test", minionerec.matches, minionerec.read),
     "p5": Form("sequential_data.txt or user_sequence.txt, with texts of the items", p5.matches, p5.read),
     "sequences": Form("all_item_seqs.json and metadata.sentence.json", sequences.matches, sequences.read),
+    "datasets": Form("a data set that save_to_disk wrote", hugging_face.matches, hugging_face.read),
     "tables": Form("catalog.items and catalog.interactions, a table each", separate.matches, separate.read),
 }
 """Name, as in `catalog.format` -> form. The first that matches is taken: the more particular come first."""

@@ -6,7 +6,7 @@ length. The events are those of the first history, then a target per row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -82,6 +82,34 @@ def rebuild_events(rows: Iterable[Row], *, user_id: str, item_id: str) -> Chains
         splits.extend(parts)
         seen += len(chain[0].history) if chain[0].part == "train" else 0
     return Chains(pd.DataFrame({user_id: users, item_id: items, "split": splits}), longest, seen)
+
+
+def note_chains(chains: Chains, present: Collection[str]) -> Iterator[str]:
+    """Say what the parts that are there, and those that are not, make of the events."""
+    yield (
+        f"The events were put together from rows with histories of up to {chains.longest}; every row agrees "
+        "with those before it."
+    )
+    context = int((chains.events["split"] == CONTEXT).sum())
+    if "train" not in present:
+        yield (
+            f"There is no train file: the {context:,} events of first histories are context, which no model "
+            "is trained on, so this catalogue is for evaluation only."
+        )
+    else:
+        yield (
+            f"The {chains.seen:,} events of the histories of first train rows are train as well: a model "
+            "was trained on them, though no row has them as its target."
+        )
+        if context:
+            yield f"{context:,} events are context: the first histories of users without train rows."
+    yield from note_missing(part for part in ("valid", "test") if part not in present)
+
+
+def note_missing(parts: Iterable[str]) -> Iterator[str]:
+    """Say which parts have no file."""
+    for part in parts:
+        yield f"There is no {part} file: no event is {part}."
 
 
 def _oldest_first(chain: list[Row]) -> list[Row]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
-from sidrec.catalog.forms.chains import CONTEXT, PARTS, Chains, Row, rebuild_events
+from sidrec.catalog.forms.chains import PARTS, Row, note_chains, rebuild_events
 from sidrec.catalog.forms.files import first_line, read_lines
 from sidrec.catalog.forms.lcrec import read_lcrec_fields
 from sidrec.catalog.forms.literals import parse_ids
@@ -68,7 +68,7 @@ def read(config: CatalogConfig) -> Tables:
         users,
         files=(items_file, *files, *users_files),
         notes=(
-            *_note_parts(chains, missing=[part for part in PARTS if part not in frames]),
+            *note_chains(chains, frames),
             *note_columns(unread, "the CSV files"),
             *note_codes_and_vectors(config.items, config.items / "index"),
         ),
@@ -147,26 +147,3 @@ def _read_info(path: Path, item_id: str) -> pd.DataFrame:
     frame = pd.DataFrame({item_id: ids, "title": titles})
     frame.attrs |= {"source": path.name, "form": "MiniOneRec info file, titles alone"}
     return frame
-
-
-def _note_parts(chains: Chains, *, missing: list[str]) -> Iterator[str]:
-    """Say what the parts that are there, and those that are not, make of the events."""
-    yield (
-        f"The events were put together from rows with histories of up to {chains.longest}; every row agrees "
-        "with those before it."
-    )
-    context = int((chains.events["split"] == CONTEXT).sum())
-    if "train" in missing:
-        yield (
-            f"There is no train file: the {context:,} events of first histories are context, which no model "
-            "is trained on, so this catalogue is for evaluation only."
-        )
-    else:
-        yield (
-            f"The {chains.seen:,} events of the histories of first train rows are train as well: a model "
-            "was trained on them, though no row has them as its target."
-        )
-        if context:
-            yield f"{context:,} events are context: the first histories of users without train rows."
-    for part in (part for part in missing if part != "train"):
-        yield f"There is no {part} file: no event is {part}."
