@@ -22,6 +22,7 @@ from sidrec.catalog.categories import category_column, main_categories
 from sidrec.catalog.columns import as_strings, positions, source_of
 from sidrec.catalog.config import FiltersConfig
 from sidrec.catalog.filters import apply_filters
+from sidrec.catalog.frames import ArrowTable, as_frame
 from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items, normalize_users
 from sidrec.catalog.tables import ReadFile
 from sidrec.errors import ArtifactError, CatalogError
@@ -88,10 +89,10 @@ class Catalog:
 
     def __init__(
         self,
-        items: pd.DataFrame,
-        interactions: pd.DataFrame,
+        items: pd.DataFrame | ArrowTable,
+        interactions: pd.DataFrame | ArrowTable,
         *,
-        users: pd.DataFrame | None = None,
+        users: pd.DataFrame | ArrowTable | None = None,
         item_id: str = "item_id",
         user_id: str = "user_id",
         timestamp: str | None = None,
@@ -104,10 +105,13 @@ class Catalog:
     ) -> None:
         """Check the tables and copy them into the form above; `CatalogConfig` describes the keywords.
 
+        A table is a data frame of pandas, or one of pyarrow, polars or any library that speaks Arrow.
+
         Raises:
             CatalogError: If the tables are incomplete or do not fit together.
         """
         filters = filters or FiltersConfig()
+        items, interactions = as_frame(items, "items"), as_frame(interactions, "interactions")
         name = source_of(items, "items")
         all_items = normalize_items(items, item_id=item_id, text=text, title=title, filters=filters)
         events, self.order = normalize_interactions(
@@ -127,7 +131,9 @@ class Catalog:
         self.files: tuple[ReadFile, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.users = (
-            None if users is None else normalize_users(users, self._sequences.user_ids, user_id=user_id)
+            None
+            if users is None
+            else normalize_users(as_frame(users, "users"), self._sequences.user_ids, user_id=user_id)
         )
 
     @property

@@ -92,7 +92,20 @@ class CatalogConfig(Section):
         "something of the user. Absent: the *.user of a RecBole directory, if there is one.",
     )
     format: (
-        Literal["lcrec", "recbole", "amazon2014", "amazon2018", "amazon2023", "movielens", "yelp", "tables"]
+        Literal[
+            "lcrec",
+            "recbole",
+            "minionerec",
+            "p5",
+            "sequences",
+            "datasets",
+            "amazon2014",
+            "amazon2018",
+            "amazon2023",
+            "movielens",
+            "yelp",
+            "tables",
+        ]
         | None
     ) = Field(
         None,

@@ -14,10 +14,14 @@ from sidrec.catalog.forms import (
     amazon2014,
     amazon2018,
     amazon2023,
+    hugging_face,
     lcrec,
+    minionerec,
     movielens,
+    p5,
     recbole,
     separate,
+    sequences,
     yelp,
 )
 from sidrec.catalog.tables import Tables
@@ -65,6 +69,10 @@ FORMS = {
         yelp.matches,
         yelp.read,
     ),
+    "minionerec": Form("MiniOneRec's *.csv of train, valid, test", minionerec.matches, minionerec.read),
+    "p5": Form("sequential_data.txt or user_sequence.txt, with texts of the items", p5.matches, p5.read),
+    "sequences": Form("all_item_seqs.json and metadata.sentence.json", sequences.matches, sequences.read),
+    "datasets": Form("a data set that save_to_disk wrote", hugging_face.matches, hugging_face.read),
     "tables": Form("catalog.items and catalog.interactions, a table each", separate.matches, separate.read),
 }
 """Name, as in `catalog.format` -> form. The first that matches is taken: the more particular come first."""

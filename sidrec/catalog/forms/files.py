@@ -117,6 +117,17 @@ def read_first_line(path: Path) -> str:
     return line.decode("utf-8", errors="replace").strip()
 
 
+def read_lines(path: Path, setting: str) -> list[tuple[int, str]]:
+    """Read the lines of a text file that are not blank, each with its number from 1.
+
+    Raises:
+        CatalogError: As `read_utf8`.
+    """
+    lines = read_utf8(path, setting).decode().split("\n")  # not splitlines: a title may hold U+2028
+    numbered = enumerate((line.rstrip("\r") for line in lines), start=1)
+    return [(number, line) for number, line in numbered if line.strip()]
+
+
 def reject_lone_surrogates(parsed: object, raw: bytes, where: str) -> None:
     """Raise if JSON spelled half a character (a lone escape \\ud800), which no text file can hold."""
     if b"\\ud" in raw.lower():

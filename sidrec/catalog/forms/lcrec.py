@@ -1,27 +1,34 @@
 """The JSON form of LC-Rec, LETTER and MiniOneRec, as the two tables it stands for.
 
 Items: `{item: {"title": ..., "description": ..., ...}}`. Interactions: `{user: [item, item, ...]}`, oldest
-first. The index files of semantic IDs that lie beside them are not a catalogue's and are not read here.
+first. The files of semantic IDs and of vectors that lie beside them are not a catalogue's: a note says so.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
-from sidrec.catalog.forms.files import read_utf8, reject_lone_surrogates
+from sidrec.catalog.forms.json_files import kind_of, read_object
+from sidrec.catalog.forms.unread import note_codes_and_vectors
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
 
 
 def matches(config: CatalogConfig) -> bool:
-    """Say whether `catalog.items` is a directory with files of this form."""
+    """Say whether `catalog.items` is a directory with files of this form.
+
+    Items beside CSV files, and without `*.inter.json`, are those of MiniOneRec.
+    """
     path = config.items
-    return config.interactions is None and path is not None and path.is_dir() and any(_pair(path))
+    if config.interactions is not None or path is None or not path.is_dir():
+        return False
+    items, interactions = _pair(path)
+    return bool(interactions or (items and not any(path.glob("*.csv"))))
 
 
 def read(config: CatalogConfig) -> Tables:
@@ -48,7 +55,7 @@ def read(config: CatalogConfig) -> Tables:
     if config.users is not None:
         users = read_lcrec_fields(config.users, "catalog.users", id_column=config.user_id, what="user")
         files.append(read_file(users, config.users))
-    return Tables(items, interactions, users, tuple(files))
+    return Tables(items, interactions, users, tuple(files), note_codes_and_vectors(config.items))
 
 
 def is_lcrec(path: Path) -> bool:
@@ -65,11 +72,11 @@ def read_lcrec_fields(
         CatalogError: If the file is missing, no JSON, or not an object of objects.
     """
     form = '{item: {"title": ..., ...}}' if what == "item" else '{user: {"preference": ..., ...}}'
-    document = _read_object(path, setting, form)
+    document = read_object(path, setting, form)
     for key, fields in document.items():
         if not isinstance(fields, dict):
             raise CatalogError(
-                f'{path}: {what} "{key}" is {_kind(fields)}, expected an object of fields. Write {form}.'
+                f'{path}: {what} "{key}" is {kind_of(fields)}, expected an object of fields. Write {form}.'
             )
         if id_column in fields:
             raise CatalogError(
@@ -88,13 +95,13 @@ def read_lcrec_interactions(path: Path, setting: str, *, item_id: str, user_id: 
         CatalogError: If the file is missing, no JSON, or not an object of lists of item ids.
     """
     form = "{user: [item, item, ...]}"
-    document = _read_object(path, setting, form)
+    document = read_object(path, setting, form)
     users: list[str] = []
     items: list[str] = []
     for user, sequence in document.items():
         if not isinstance(sequence, list):
             raise CatalogError(
-                f'{path}: user "{user}" is {_kind(sequence)}, expected a list of items. Write {form}.'
+                f'{path}: user "{user}" is {kind_of(sequence)}, expected a list of items. Write {form}.'
             )
         wrong = [item for item in sequence if not isinstance(item, str | int) or isinstance(item, bool)]
         if wrong:
@@ -114,37 +121,3 @@ def read_lcrec_interactions(path: Path, setting: str, *, item_id: str, user_id: 
 def _pair(directory: Path) -> tuple[list[Path], list[Path]]:
     """Return the files of items and those of interactions in a directory."""
     return sorted(directory.glob("*.item.json")), sorted(directory.glob("*.inter.json"))
-
-
-def _read_object(path: Path, setting: str, form: str) -> dict[str, Any]:
-    """Read a JSON object that is not empty and has no key twice."""
-
-    def reject_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = dict(pairs)
-        if len(keys) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in keys if names.count(name) > 1)
-            raise CatalogError(
-                f'{path} has the key "{twice}" twice in one object. Remove or rename one of them.'
-            )
-        return keys
-
-    data = read_utf8(path, setting)
-    try:
-        document = json.loads(data, parse_float=str, object_pairs_hook=reject_repeated)
-    except CatalogError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise CatalogError(f"{path} is not JSON: {error}. Mend it there, or write it again.") from error
-    reject_lone_surrogates(document, data, str(path))
-    if not isinstance(document, dict):
-        raise CatalogError(f"{path} holds {_kind(document)}, expected an object. Write {form}.")
-    if not document:
-        raise CatalogError(f"{path} holds an empty object, expected {form}. Check what wrote it.")
-    return document
-
-
-def _kind(value: object) -> str:
-    """Name the JSON type of a value."""
-    names = {dict: "an object", list: "a list", str: "a string", int: "a number", bool: "a boolean"}
-    return names.get(type(value), "null")

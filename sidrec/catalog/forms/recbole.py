@@ -1,7 +1,8 @@
 """RecBole's atomic files as the tables they stand for: `NAME.item`, `NAME.inter` and `NAME.user`.
 
 Tab separated, each header cell a name with its type (`movie_title:token_seq`), without quoting: a double
-quote is a character like any other. The other atomic files are not a catalogue's and are not read.
+quote is a character like any other. `NAME.inter` may come in parts: `NAME.train.inter` and so on. The other
+atomic files are not a catalogue's and are not read.
 
 Source: RecBole's documentation, "Atomic Files".
 """
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
+from sidrec.catalog.forms.chains import PARTS
+from sidrec.catalog.forms.recbole_parts import WHOLE, join_parts, part_of
 from sidrec.catalog.forms.table_files import read_delimited, require_distinct
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
@@ -33,20 +36,25 @@ def matches(config: CatalogConfig) -> bool:
 def read(config: CatalogConfig) -> Tables:
     """Read the one pair in a directory, and the one file of users if there is one.
 
+    Interactions in a file for each part (RecBole's `benchmark_filename`) are joined, with the part of each.
+
     Raises:
         CatalogError: If there is not one of each file, or one is broken.
     """
     assert config.items is not None
-    items_path, interactions_path = _find_pair(config.items)
+    items_path, interactions_paths = _find_pair(config.items)
     items = read_recbole(items_path, "catalog.items")
-    interactions = read_recbole(interactions_path, "catalog.interactions")
-    files = [read_file(items, items_path), read_file(interactions, interactions_path)]
+    frames = {part: read_recbole(path, "catalog.interactions") for part, path in interactions_paths.items()}
+    joined = join_parts(frames, user_id=config.user_id, item_id=config.item_id)
+    paths = interactions_paths.values()
+    files = [read_file(frame, path) for frame, path in zip(frames.values(), paths, strict=True)]
+    files.insert(0, read_file(items, items_path))
     users_path = config.users or _find_users(config.items)
     users = None
     if users_path is not None:
         users = read_recbole(users_path, "catalog.users")
         files.append(read_file(users, users_path))
-    return Tables(items, interactions, users, tuple(files))
+    return Tables(items, joined.events, users, tuple(files), joined.notes)
 
 
 def is_recbole(path: Path) -> bool:
@@ -93,8 +101,8 @@ def read_recbole(path: Path, setting: str) -> pd.DataFrame:
     return frame
 
 
-def _find_pair(directory: Path) -> tuple[Path, Path]:
-    """Return the `*.item` and the `*.inter` of a directory that holds exactly one of each."""
+def _find_pair(directory: Path) -> tuple[Path, dict[str, Path]]:
+    """Return the `*.item` of a directory, and its `*.inter`: one, or one for each part."""
     items, interactions = (sorted(directory.glob(pattern)) for pattern in ("*.item", "*.inter"))
     if not items:
         raise CatalogError(
@@ -102,13 +110,16 @@ def _find_pair(directory: Path) -> tuple[Path, Path]:
             "semantic IDs are made from the texts of the items. Add a file of items, or name one of any form "
             "in catalog.items."
         )
-    if [len(items), len(interactions)] != [1, 1]:
+    named = {path: part_of(path) for path in interactions}
+    parts = {part: path for path, part in named.items()}
+    if len(items) != 1 or not parts or len(parts) < len(named) or (WHOLE in parts and len(parts) > 1):
         raise CatalogError(
             f"catalog.items: {directory} is a directory with {len(items)} files *.item and "
-            f"{len(interactions)} files *.inter, expected one of each. "
+            f"{len(interactions)} files *.inter, expected one of each, or *.train.inter, *.valid.inter and "
+            "*.test.inter in place of the second. "
             "Name the files in catalog.items and catalog.interactions."
         )
-    return items[0], interactions[0]
+    return items[0], {part: parts[part] for part in (WHOLE, *PARTS) if part in parts}
 
 
 def _find_users(directory: Path) -> Path | None:

@@ -1,0 +1,63 @@
+"""Tables of other libraries as data frames: pyarrow, polars, DuckDB, whatever hands out Arrow's C stream."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Protocol, runtime_checkable
+
+import pandas as pd
+import pyarrow as pa
+
+from sidrec.errors import CatalogError
+
+
+@runtime_checkable
+class ArrowTable(Protocol):
+    """A table that another library can read without a copy (the Arrow PyCapsule interface)."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return a capsule with the stream of the table's batches."""
+
+
+def as_frame(table: pd.DataFrame | ArrowTable, name: str) -> pd.DataFrame:
+    """Return a table as a data frame; one that is a data frame comes back itself.
+
+    Args:
+        table: The table.
+        name: What to call it in a message: "items".
+
+    Raises:
+        CatalogError: If it is no table, or a column name occurs twice.
+    """
+    if isinstance(table, pd.DataFrame):
+        return table
+    if not isinstance(table, ArrowTable):
+        raise CatalogError(
+            f"{name} is a {type(table).__name__}, expected a table of pandas, pyarrow or polars. "
+            "Make one of it, e.g. pandas.DataFrame(...)."
+        )
+    return arrow_to_frame(pa.table(table), name)
+
+
+def arrow_to_frame(table: pa.Table, name: str) -> pd.DataFrame:
+    """Return an Arrow table as a data frame in which whole numbers stay whole beside missing ones.
+
+    Raises:
+        CatalogError: If a column name occurs twice.
+    """
+    repeated = [column for column, count in Counter(table.column_names).items() if count > 1]
+    if repeated:
+        raise CatalogError(f'{name} has more than one column "{repeated[0]}". Rename or remove one of them.')
+    for place, field in enumerate(table.schema):
+        if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+            plain = table.column(place).cast(_without_views(field.type))  # pandas has no lists of views
+            table = table.set_column(place, field.name, plain)
+    options: dict[str, Any] = {"ignore_metadata": True, "integer_object_nulls": True}
+    return table.to_pandas(**options)
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    """Return a type whose texts are not views into a buffer, as polars has them."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.large_list(_without_views(kind.value_type))
+    return pa.large_string() if pa.types.is_string_view(kind) else kind
