@@ -139,8 +139,7 @@ def show_catalog(
     settings: Settings = None,
     figure: Annotated[Path | None, typer.Option(help="Draw the long tails into this .png file.")] = None,
     export: Annotated[
-        Path | None,
-        typer.Option(help="Write the catalogue, filtered, into this directory; see --form."),
+        Path | None, typer.Option(help="Write the catalogue, as filtered, into this directory, in --form.")
     ] = None,
     form: Annotated[str, typer.Option(help="Of --export: recbole or lcrec.")] = "recbole",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -148,17 +147,25 @@ def show_catalog(
     """What was understood of the data, before any training: sidrec catalog CONFIG.yaml."""
     from sidrec.catalog import read_catalog
     from sidrec.catalog.overview import draw_long_tail, look_at
+    from sidrec.catalog.writers import write_lcrec, write_recbole
+    from sidrec.errors import ConfigError
 
     _show_progress()
+    writers = {"recbole": write_recbole, "lcrec": write_lcrec}
+    if form not in writers:
+        raise ConfigError(f"--form {form}: expected one of {', '.join(writers)}.")
     config = _config(settings or [])
     found = read_catalog(config.catalog)
     overview = look_at(found, config.split)
     if figure is not None:
         draw_long_tail(found, figure, title=str(config.catalog.items))
+    written = None if export is None else writers[form](found, export, export.name)
     if as_json:
         print(json.dumps(overview.as_json(), ensure_ascii=False, indent=1))
         return
     print_overview(overview)
+    if written is not None:
+        print("\n".join([f"Written: {', '.join(map(str, written.files))}", *written.notes]))
 
 
 @app.command("add-items")

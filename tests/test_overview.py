@@ -11,7 +11,7 @@ import toy
 from conftest import Ended
 
 from sidrec.artifacts import read_manifest
-from sidrec.catalog import Catalog, SplitConfig, read_catalog, split_catalog
+from sidrec.catalog import Catalog, CatalogConfig, SplitConfig, read_catalog, split_catalog
 from sidrec.catalog.doubts import find_doubts
 from sidrec.catalog.overview import long_tail, look_at
 from sidrec.catalog.times import unit_of
@@ -166,8 +166,9 @@ def test_the_command_shows_files_rows_filters_split_and_advice(config: Path, com
     for said in (
         "items.csv 24 CSV",
         "i00 red lamp red lamp. A red lamp for th...",
-        "drop_titles=red rug 1 items, 15 events 60 23 345",
-        "split leave_one_out: 180 train events of 45 users, 45 valid and 45 test targets",
+        # item 8: users who begin at 3 to 8, of 24, have it: 18 of 60
+        "drop_titles=red rug 1 items, 18 events 60 23 342",
+        "split leave_one_out: 168 train events of 42 users, 42 valid and 42 test targets",
     ):
         assert said in words
     assert "Look: the times, 1000 to 1005, are no dates" in ended.out
@@ -186,6 +187,24 @@ def test_json_holds_everything(config: Path, command: Command):
 def test_the_figure_is_a_picture(config: Path, command: Command, tmp_path: Path):
     assert command("catalog", config, "--figure", tmp_path / "new" / "tail.png").status == 0
     assert (tmp_path / "new" / "tail.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("form", ["recbole", "lcrec"])
+def test_what_is_left_can_be_taken_elsewhere(form: str, config: Path, command: Command, tmp_path: Path):
+    out = tmp_path / "mine"
+    ended = command("catalog", config, "--export", out, "--form", form)
+    assert ended.status == 0, ended.err
+    assert "Written: " in ended.out
+    ours, theirs = read_catalog(load_config(config).catalog), read_catalog(CatalogConfig(items=out))
+    assert theirs.items["item_id"].tolist() == ours.items["item_id"].tolist()
+    assert theirs.interactions["item_id"].tolist() == ours.interactions["item_id"].tolist()
+    assert command("catalog", config, "--export", out, "--form", form).status == 2  # it is there already
+
+
+def test_an_unknown_form_to_write_is_refused(config: Path, command: Command, tmp_path: Path):
+    ended = command("catalog", config, "--export", tmp_path / "mine", "--form", "arff")
+    assert (ended.status, "expected one of recbole, lcrec" in ended.err) == (2, True)
+    assert not (tmp_path / "mine").exists()
 
 
 def test_the_manifest_says_what_was_read_and_removed(config: Path, command: Command):

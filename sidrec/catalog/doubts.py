@@ -152,7 +152,7 @@ def _parts(catalog: Catalog, config: SplitConfig, split: Split) -> Iterator[Doub
             "set split.method=given to keep to them",
         )
     counts = split.train_counts(catalog.num_items)
-    cold = float((counts[split.test.targets] == 0).mean()) if len(split.test) else 0.0
+    cold = float((counts[split.test.targets] == 0).mean()) if counts.any() and len(split.test) else 0.0
     if cold > COLD_SHARE:
         yield Doubt(
             f"{cold:.0%} of the test targets are items without a train event",
