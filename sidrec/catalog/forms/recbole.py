@@ -25,11 +25,14 @@ TYPES = ("token", "token_seq", "float", "float_seq")
 
 
 def matches(config: CatalogConfig) -> bool:
-    """Say whether `catalog.items` is a directory with files of this form."""
+    """Say whether `catalog.items` is a directory with files of this form.
+
+    `*.inter` beside `*.item.json` alone are what LC-Rec's and MiniOneRec's preparation leaves there.
+    """
     path = config.items
     if config.interactions is not None or path is None or not path.is_dir():
         return False
-    return any(any(path.glob(pattern)) for pattern in ("*.item", "*.inter"))
+    return any(path.glob("*.item")) or (any(path.glob("*.inter")) and not any(path.glob("*.item.json")))
 
 
 def read(config: CatalogConfig) -> Tables:
