@@ -110,7 +110,9 @@ def print_overview(found: Overview) -> None:
         rows = [[str(each.path), f"{each.rows:,}", each.form] for each in found.files]
         print_table(["read", "rows", "as"], rows)
     for note in found.notes:
-        print(textwrap.fill(note, 100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False))
+        print(
+            textwrap.fill(note, 100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+        )
     print()
     print_table(["item", "title", "text"], [[_cut(cell, 30) for cell in row] for row in found.items])
     print()

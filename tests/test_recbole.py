@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sidrec.catalog import Catalog, CatalogConfig, read_catalog
+from sidrec.catalog.forms import read_tables
 from sidrec.config import load_config
 from sidrec.errors import CatalogError
 
@@ -155,3 +156,88 @@ def test_movielens_100k_has_its_published_counts(monkeypatch: pytest.MonkeyPatch
     times = catalog.interactions["timestamp"]
     assert (times.min(), times.max()) == (874724710, 893286638)
     assert (catalog.interactions.groupby("user_id", sort=False)["timestamp"].diff().dropna() >= 0).all()
+
+
+PARTS = {
+    "train": "user_id:token\titem_id:token\ttimestamp:float\nal\t007\t1\nb\t1.0\t2\nal\t1.0\t3\n",
+    "valid": "user_id:token\titem_id:token\ttimestamp:float\nal\t007\t4\n",
+    "test": "user_id:token\titem_id:token\ttimestamp:float\nal\t1.0\t5\nb\t007\t6\n",
+}
+LISTS = "user_id:token\titem_id_list:token_seq\titem_id:token\n"
+
+
+def write_parts(directory: Path, **parts: str) -> Path:
+    (directory / "set.item").write_text(ITEMS, encoding="utf-8")
+    for part, text in parts.items():
+        (directory / f"set.{part}.inter").write_text(text, encoding="utf-8")
+    return directory
+
+
+def events_of(directory: Path) -> list[list[str]]:
+    events = read_tables(CatalogConfig(items=directory)).interactions
+    return events[["user_id", "item_id", "split"]].values.tolist()
+
+
+def test_benchmark_files_say_what_each_event_is_for(tmp_path: Path) -> None:
+    assert events_of(write_parts(tmp_path, **PARTS)) == [
+        ["al", "007", "train"], ["b", "1.0", "train"], ["al", "1.0", "train"], ["al", "007", "valid"],
+        ["al", "1.0", "test"], ["b", "007", "test"],
+    ]  # fmt: skip
+    files = read_tables(CatalogConfig(items=tmp_path)).files
+    assert [(file.path.name, file.rows) for file in files] == [
+        ("set.item", 2), ("set.train.inter", 3), ("set.valid.inter", 1), ("set.test.inter", 2),
+    ]  # fmt: skip
+
+
+def test_a_part_that_is_not_there_is_told(tmp_path: Path) -> None:
+    write_parts(tmp_path, train=PARTS["train"], test=PARTS["test"])
+    assert read_tables(CatalogConfig(items=tmp_path)).notes == ("There is no valid file: no event is valid.",)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_histories_of_a_benchmark_become_events_whichever_way_they_lie(
+    tmp_path: Path, newest_first: bool
+) -> None:
+    """al: 007 1.0 1.0 007 | 1.0 | 007; histories are cut at 4."""
+    rows = ["al\t007\t1.0\n", "al\t007 1.0\t1.0\n", "al\t007 1.0 1.0\t007\n"]
+    write_parts(
+        tmp_path,
+        train=LISTS + "".join(reversed(rows) if newest_first else rows),
+        valid=LISTS + "al\t007 1.0 1.0 007\t1.0\n",
+        test=LISTS + "al\t1.0 1.0 007 1.0\t007\n",
+    )
+    items = ["007", "1.0", "1.0", "007", "1.0", "007"]
+    splits = ["train"] * 4 + ["valid", "test"]
+    assert events_of(tmp_path) == [["al", item, split] for item, split in zip(items, splits, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"valid": LISTS + "al\t007\t1.0\n", "test": LISTS + "al\t007\t1.0\n"}, r"set\.test\.inter: row 2 "
+         r'\(the header is row 1\) gives user "al" the history \[007\], expected \[1\.0\]: the newest'),
+        ({"train": PARTS["train"], "test": LISTS + "al\t007\t1.0\n"}, r"set\.test\.inter has the columns "
+         r"user_id, item_id_list, item_id, expected those of set\.train\.inter: user_id, item_id, timestamp"),
+        ({"test": "item_id_list:token_seq\titem_id:token\n007\t1.0\n"}, r'set\.test\.inter has no column "u'),
+    ],
+)  # fmt: skip
+def test_benchmark_files_that_do_not_fit_together_are_refused(
+    tmp_path: Path, parts: dict[str, str], message: str
+) -> None:
+    with pytest.raises(CatalogError, match=message):
+        events_of(write_parts(tmp_path, **parts))
+
+
+def test_histories_that_are_for_no_part_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        CatalogError, match=r'set\.inter has rows with histories \(column "item_id_list"\) and'
+    ):
+        read(write(tmp_path, events=LISTS + "al\t007\t1.0\n"))
+
+
+def test_a_whole_beside_its_parts_is_refused(tmp_path: Path) -> None:
+    (write_parts(tmp_path, **PARTS) / "set.inter").write_text(EVENTS)
+    with pytest.raises(
+        CatalogError, match=r"4 files \*\.inter, expected one of each, or \*\.train\.inter, \*\.v"
+    ):
+        read(tmp_path)

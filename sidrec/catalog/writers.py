@@ -68,7 +68,7 @@ def write_lcrec(catalog: Catalog, directory: Path, name: str) -> Written:
     The order of the events is kept, their times are not. `catalog.users=NAME.user.json` reads the users.
 
     Raises:
-        CatalogError: If a file is there already, or a text cannot be in a file of UTF-8.
+        CatalogError: If a file is there already.
     """
     sequences = catalog.sequences()
     ids = catalog.items["item_id"].tolist()
@@ -144,21 +144,10 @@ def _write_all(directory: Path, contents: dict[str, str]) -> tuple[Path, ...]:
     unfinished = [path.with_name(f".{path.name}.partial") for path in paths]
     try:
         for path, text in zip(unfinished, contents.values(), strict=True):
-            path.write_bytes(_encoded(text, path))
+            path.write_bytes(text.encode())
         for path, final in zip(unfinished, paths, strict=True):
             os.replace(path, final)
     finally:
         for path in unfinished:
             path.unlink(missing_ok=True)
     return tuple(paths)
-
-
-def _encoded(text: str, path: Path) -> bytes:
-    """Return the bytes of a text."""
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise CatalogError(
-            f"{path.name} cannot hold {text[error.start : error.end]!r}, half a character, expected text. "
-            "Remove it from the catalogue."
-        ) from error

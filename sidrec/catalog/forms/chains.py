@@ -53,16 +53,17 @@ class Chains:
     seen: int
 
 
-def rebuild_events(rows: Iterable[Row], *, user_id: str, item_id: str) -> Chains:
+def rebuild_events(rows: Iterable[Row], *, user_id: str, item_id: str, newest_first: bool = False) -> Chains:
     """Return the events that rows were made of.
 
     The history of a user's first row is train where that row is, since the model was trained on it, else
-    context. Rows of a part may also lie newest first, as UniSRec writes them.
+    context.
 
     Args:
         rows: Those of train, then valid, then test, each in the order of its file.
         user_id: What to call the column of the users.
         item_id: What to call the column of the items.
+        newest_first: Whether the rows of a user may also lie so in a file, as in those of UniSRec and LC-Rec.
 
     Raises:
         CatalogError: If the history of a row is not the newest events before its target.
@@ -76,7 +77,7 @@ def rebuild_events(rows: Iterable[Row], *, user_id: str, item_id: str) -> Chains
     splits: list[str] = []
     seen = 0
     for user, chain in by_user.items():
-        events, parts = _follow(_oldest_first(chain), longest)
+        events, parts = _follow(_oldest_first(chain) if newest_first else chain, longest)
         users.extend([user] * len(events))
         items.extend(events)
         splits.extend(parts)

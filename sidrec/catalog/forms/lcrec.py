@@ -14,7 +14,7 @@ import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.json_files import kind_of, read_object
-from sidrec.catalog.forms.unread import note_codes_and_vectors
+from sidrec.catalog.forms.unread import note_files_beside
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
 
@@ -55,7 +55,7 @@ def read(config: CatalogConfig) -> Tables:
     if config.users is not None:
         users = read_lcrec_fields(config.users, "catalog.users", id_column=config.user_id, what="user")
         files.append(read_file(users, config.users))
-    return Tables(items, interactions, users, tuple(files), note_codes_and_vectors(config.items))
+    return Tables(items, interactions, users, tuple(files), note_files_beside(config.items))
 
 
 def is_lcrec(path: Path) -> bool:

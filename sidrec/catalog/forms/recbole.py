@@ -25,12 +25,16 @@ TYPES = ("token", "token_seq", "float", "float_seq")
 
 
 def matches(config: CatalogConfig) -> bool:
-    """Say whether `catalog.items` is a directory with files of this form."""
+    """Say whether `catalog.items` is a directory with files of this form.
+
+    `*.inter` beside `*.item.json` alone are what LC-Rec's and MiniOneRec's preparation leaves there.
+    """
     path = config.items
     if config.interactions is not None or path is None or not path.is_dir():
         return False
-    found = [file.name for pattern in ("*.item", "*.inter") for file in path.glob(pattern)]
-    return any(name != "u.item" for name in found)  # that is what MovieLens 100K calls its films
+    if any(file.name != "u.item" for file in path.glob("*.item")):  # MovieLens 100K calls its films so
+        return True
+    return any(path.glob("*.inter")) and not any(path.glob("*.item.json"))
 
 
 def read(config: CatalogConfig) -> Tables:

@@ -76,7 +76,7 @@ def _rebuild(frames: dict[str, pd.DataFrame], histories: str, *, user_id: str, i
 
     columns = {user_id: "catalog.user_id", histories: "catalog.item_id", item_id: "catalog.item_id"}
     rows = (row for part, frame in frames.items() for row in _rows(frame, part, columns))
-    chains = rebuild_events(rows, user_id=user_id, item_id=item_id)
+    chains = rebuild_events(rows, user_id=user_id, item_id=item_id, newest_first=True)
     chains.events.attrs["source"] = f"the events of {_sources(frames)}"
     unread = [name for name in first.columns if name not in columns]
     return Joined(

@@ -8,11 +8,14 @@ from pathlib import Path
 _SHOWN = 5
 
 
-def note_codes_and_vectors(*directories: Path) -> tuple[str, ...]:
-    """Say which semantic IDs (`*.index.json`) and vectors of items (`*.emb*.npy`) directories hold."""
-    indexes, vectors = (
+def note_files_beside(*directories: Path) -> tuple[str, ...]:
+    """Say which semantic IDs (`*.index.json`) and vectors of items (`*.emb*.npy`) directories hold.
+
+    Also which rows of a split (`*.inter`), of which `*.inter.json` are the events.
+    """
+    indexes, vectors, rows = (
         [path for directory in directories for path in sorted(directory.glob(pattern))]
-        for pattern in ("*.index.json", "*.emb*.npy")
+        for pattern in ("*.index.json", "*.emb*.npy", "*.inter")
     )
     notes = []
     if indexes:
@@ -24,6 +27,11 @@ def note_codes_and_vectors(*directories: Path) -> tuple[str, ...]:
         notes.append(
             f"Vectors of items left unread: {len(vectors)} file(s), {shown(path.name for path in vectors)}. "
             f"To use them, their rows in the order of the items, set embedding.path={vectors[0]}"
+        )
+    if rows:
+        notes.append(
+            f"Rows of a split left unread: {len(rows)} file(s), {shown(path.name for path in rows)}; the "
+            "events are read whole."
         )
     return tuple(notes)
 
