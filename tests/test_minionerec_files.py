@@ -91,7 +91,7 @@ def test_files_side_by_side_are_called_by_their_part(tmp_path: Path) -> None:
 
 def test_other_names_of_the_columns_are_those_of_the_config(tmp_path: Path) -> None:
     config = CatalogConfig(items=write(tmp_path, test=TEST), item_id="asin", user_id="reader")
-    assert read_catalog(config).interactions.columns.tolist() == ["user_id", "item_id", "timestamp"]
+    assert read_catalog(config).interactions.columns.tolist() == ["user_id", "item_id", "timestamp", "split"]
 
 
 def test_titles_of_the_info_file_stand_in_for_texts(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from sidrec.catalog.forms.lcrec import read_lcrec_fields
 from sidrec.catalog.forms.literals import parse_ids
 from sidrec.catalog.forms.separate import read_named_users
 from sidrec.catalog.forms.table_files import read_delimited
-from sidrec.catalog.forms.unread import note_files_beside, note_columns
+from sidrec.catalog.forms.unread import note_columns, note_files_beside
 from sidrec.catalog.tables import ReadFile, Tables, read_file
 from sidrec.errors import CatalogError
 
