@@ -78,8 +78,8 @@ class CatalogConfig(Section):
         None,
         description="One row per item: .csv, .tsv, .jsonl, .ndjson (each also .gz), .parquet, LC-Rec "
         ".item.json or RecBole .item; or a directory with one *.item.json and one *.inter.json, or one "
-        "*.item and one *.inter, or with the files of Amazon's reviews, MovieLens or Yelp, which needs no "
-        "interactions.",
+        "*.item and one *.inter, or of another form that docs/catalogues.md names, which needs no "
+        "interactions; or hf://OWNER/NAME, a data set of Hugging Face.",
     )
     interactions: Path | None = Field(
         None,

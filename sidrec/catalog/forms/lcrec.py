@@ -14,7 +14,7 @@ import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.json_files import kind_of, read_object
-from sidrec.catalog.forms.unread import note_files_beside
+from sidrec.catalog.forms.unread import note_codes_and_vectors, shown
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
 
@@ -55,7 +55,8 @@ def read(config: CatalogConfig) -> Tables:
     if config.users is not None:
         users = read_lcrec_fields(config.users, "catalog.users", id_column=config.user_id, what="user")
         files.append(read_file(users, config.users))
-    return Tables(items, interactions, users, tuple(files), note_files_beside(config.items))
+    notes = (*note_codes_and_vectors(config.items), *_note_rows(config.items))
+    return Tables(items, interactions, users, tuple(files), notes)
 
 
 def is_lcrec(path: Path) -> bool:
@@ -121,3 +122,12 @@ def read_lcrec_interactions(path: Path, setting: str, *, item_id: str, user_id: 
 def _pair(directory: Path) -> tuple[list[Path], list[Path]]:
     """Return the files of items and those of interactions in a directory."""
     return sorted(directory.glob("*.item.json")), sorted(directory.glob("*.inter.json"))
+
+
+def _note_rows(directory: Path) -> tuple[str, ...]:
+    """Say which rows of a split lie there, of which the lists have all events."""
+    found = sorted(directory.glob("*.inter"))
+    if not found:
+        return ()
+    names = shown(path.name for path in found)
+    return (f"Rows of a split left unread: {len(found)} file(s), {names}; the events are read whole.",)

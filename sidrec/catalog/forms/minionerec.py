@@ -23,7 +23,7 @@ from sidrec.catalog.forms.lcrec import read_lcrec_fields
 from sidrec.catalog.forms.literals import parse_ids
 from sidrec.catalog.forms.separate import read_named_users
 from sidrec.catalog.forms.table_files import read_delimited
-from sidrec.catalog.forms.unread import note_columns, note_files_beside
+from sidrec.catalog.forms.unread import note_codes_and_vectors, note_columns
 from sidrec.catalog.tables import ReadFile, Tables, read_file
 from sidrec.errors import CatalogError
 
@@ -70,7 +70,7 @@ def read(config: CatalogConfig) -> Tables:
         notes=(
             *note_chains(chains, frames),
             *note_columns(unread, "the CSV files"),
-            *note_files_beside(config.items, config.items / "index"),
+            *note_codes_and_vectors(config.items, config.items / "index"),
         ),
     )
 

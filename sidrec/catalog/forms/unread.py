@@ -8,14 +8,11 @@ from pathlib import Path
 _SHOWN = 5
 
 
-def note_files_beside(*directories: Path) -> tuple[str, ...]:
-    """Say which semantic IDs (`*.index.json`) and vectors of items (`*.emb*.npy`) directories hold.
-
-    Also which rows of a split (`*.inter`), of which `*.inter.json` are the events.
-    """
-    indexes, vectors, rows = (
+def note_codes_and_vectors(*directories: Path) -> tuple[str, ...]:
+    """Say which semantic IDs (`*.index.json`) and vectors of items (`*.emb*.npy`) directories hold."""
+    indexes, vectors = (
         [path for directory in directories for path in sorted(directory.glob(pattern))]
-        for pattern in ("*.index.json", "*.emb*.npy", "*.inter")
+        for pattern in ("*.index.json", "*.emb*.npy")
     )
     notes = []
     if indexes:
@@ -27,11 +24,6 @@ def note_files_beside(*directories: Path) -> tuple[str, ...]:
         notes.append(
             f"Vectors of items left unread: {len(vectors)} file(s), {shown(path.name for path in vectors)}. "
             f"To use them, their rows in the order of the items, set embedding.path={vectors[0]}"
-        )
-    if rows:
-        notes.append(
-            f"Rows of a split left unread: {len(rows)} file(s), {shown(path.name for path in rows)}; the "
-            "events are read whole."
         )
     return tuple(notes)
 
