@@ -3,9 +3,8 @@
     python scripts/bench_catalog.py            # 10M events of 1M items and 500k users; about 15 minutes
     python scripts/bench_catalog.py --quick    # a hundredth of it
 
-The events are made here (Zipf items, geometric histories) and written as CSV and Parquet, and each is read in
-a process of its own, so that the peak of memory is that of one way. Times are of this machine and what else it
-does.
+The events are made here (Zipf items, geometric histories), written as CSV and as Parquet; each is read in a
+process of its own, so that the peak of memory is its own. Times are of this machine and all it does.
 """
 
 from __future__ import annotations
