@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sidrec.text_table import table_lines
+from sidrec.text_table import in_one_line, table_lines
 
 if TYPE_CHECKING:
     from sidrec.catalog.overview import Overview
@@ -114,9 +114,11 @@ def print_overview(found: Overview) -> None:
             textwrap.fill(note, 100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
         )
     print()
-    print_table(["item", "title", "text"], [[_cut(cell, 30) for cell in row] for row in found.items])
+    print_table(["item", "title", "text"], [[in_one_line(cell, 30) for cell in row] for row in found.items])
     print()
-    print_table(["user", "item", "title", "when"], [[_cut(cell, 40) for cell in row] for row in found.events])
+    print_table(
+        ["user", "item", "title", "when"], [[in_one_line(cell, 40) for cell in row] for row in found.events]
+    )
     if found.filters:
         first = found.filters[0]
         whole = [
@@ -169,11 +171,6 @@ def _print_split(parts: dict[str, Any]) -> None:
         f"{parts['valid_targets']:,} valid and {parts['test_targets']:,} test targets of "
         f"{parts['test_users']:,} users,\n{parts['cold_test_targets']:,} of them items without a train event"
     )
-
-
-def _cut(text: str, characters: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= characters else f"{line[: characters - 3]}..."
 
 
 def print_rows(rows: Sequence[ShownRow], *, in_colour: bool) -> None:

@@ -78,6 +78,7 @@ def test_other_types_become_those_of_the_schema(tmp_path: Path) -> None:
          r"\"b\"'\. Mend or remove the line"),
         ("{'id': __import__('os').system('touch broken')}", r"line 3 is neither JSON nor a Python literal "
          r"\(malformed node or string\): "),
+        ("{'id': {[]: 1}}", r"line 3 is neither JSON nor a Python literal \("),
         ("{'id': 'b'", r"line 3 is neither JSON nor a Python literal \('\{' was never closed\)"),
         ("{'id': " + "[" * 5000 + "]" * 5000 + "}", r"line 3 is neither JSON nor a Python literal \("),
         ('["b"]', r"line 3 is not an object: '\[\"b\"\]'\. Expected one object per line, such as"),

@@ -80,7 +80,7 @@ def test_rows_that_the_preparation_of_lcrec_leaves_are_told_of(tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize("name", sorted(set(FIXTURES) - {"lcrec", "recbole", "recbole_benchmark"}))
+@pytest.mark.parametrize("name", sorted(FIXTURES))
 def test_users_in_a_file_of_their_own_are_read_beside_every_form(tmp_path: Path, name: str) -> None:
     FIXTURES[name](tmp_path)
     config = CatalogConfig(items=tmp_path / "my_data")

@@ -23,8 +23,15 @@ from sidrec.catalog.columns import as_strings, positions, source_of
 from sidrec.catalog.config import FiltersConfig
 from sidrec.catalog.filters import apply_filters
 from sidrec.catalog.frames import ArrowTable, as_frame
-from sidrec.catalog.normalize import name_unknown, normalize_interactions, normalize_items, normalize_users
+from sidrec.catalog.normalize import (
+    BY_ROWS,
+    name_unknown,
+    normalize_interactions,
+    normalize_items,
+    normalize_users,
+)
 from sidrec.catalog.tables import ReadFile
+from sidrec.catalog.times import TimeUnit, unit_of
 from sidrec.errors import ArtifactError, CatalogError
 
 MIN_EVENTS_TO_SPLIT = 3
@@ -149,6 +156,11 @@ class Catalog:
     def sequences(self) -> Sequences:
         """Return every user's items in order."""
         return self._sequences
+
+    @cached_property
+    def time_unit(self) -> TimeUnit | None:
+        """The unit of the events' times; None where only their order is known, or no unit makes dates."""
+        return None if self.order == BY_ROWS else unit_of(self.interactions["timestamp"].to_numpy())
 
     @cached_property
     def _sequences(self) -> Sequences:

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from sidrec.catalog.catalog import Catalog
+from sidrec.catalog.catalog import MIN_EVENTS_TO_SPLIT, Catalog
 from sidrec.catalog.config import SplitConfig
 from sidrec.catalog.normalize import BY_ROWS
 from sidrec.catalog.splits import Split
-from sidrec.catalog.times import unit_of
 
 USER_SHARE = 0.05
 REPEATED_SHARE = 0.5
@@ -75,10 +74,10 @@ def _events(catalog: Catalog) -> Iterator[Doubt]:
             "look at the baseline repeat_history first; catalog.filters.deduplicate=consecutive or all "
             "leaves the first of each",
         )
-    short = int((lengths < 3).sum())
+    short = int((lengths < MIN_EVENTS_TO_SPLIT).sum())
     if short > SHORT_SHARE * len(lengths):
         yield Doubt(
-            f"{short:,} of {len(lengths):,} users have fewer than 3 events",
+            f"{short:,} of {len(lengths):,} users have fewer than {MIN_EVENTS_TO_SPLIT} events",
             "they are trained on, but never evaluated; is catalog.user_id the user, or a session or an order",
         )
     without = catalog.num_items - len(np.unique(sequences.items))
@@ -93,7 +92,7 @@ def _times(catalog: Catalog) -> Iterator[Doubt]:
     if catalog.order == BY_ROWS:
         return
     times = catalog.interactions["timestamp"].to_numpy()
-    unit = unit_of(times)
+    unit = catalog.time_unit
     if unit is None:
         yield Doubt(
             f"the times, {times.min()} to {times.max()}, are no dates between 1980 and 2100 in any unit",

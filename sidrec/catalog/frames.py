@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
@@ -45,15 +46,20 @@ def arrow_to_frame(table: pa.Table, name: str) -> pd.DataFrame:
     Raises:
         CatalogError: If a column name occurs twice.
     """
-    repeated = [column for column, count in Counter(table.column_names).items() if count > 1]
-    if repeated:
-        raise CatalogError(f'{name} has more than one column "{repeated[0]}". Rename or remove one of them.')
+    require_distinct(table.column_names, name)
     for place, field in enumerate(table.schema):
         if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
             plain = table.column(place).cast(_without_views(field.type))  # pandas has no lists of views
             table = table.set_column(place, field.name, plain)
     options: dict[str, Any] = {"ignore_metadata": True, "integer_object_nulls": True}
     return table.to_pandas(**options)
+
+
+def require_distinct(columns: Sequence[str], name: str) -> None:
+    """Raise if a column name of the table called `name` occurs twice."""
+    repeated = [column for column, count in Counter(columns).items() if count > 1]
+    if repeated:
+        raise CatalogError(f'{name} has more than one column "{repeated[0]}". Rename or remove one of them.')
 
 
 def _without_views(kind: pa.DataType) -> pa.DataType:

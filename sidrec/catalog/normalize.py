@@ -102,15 +102,9 @@ def normalize_interactions(
         _require_known(items, item_ids, name=name, items_name=items_name)
     times, order = _times(interactions, timestamp, name)
     table = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
-    if rating is not None or "rating" in interactions.columns:
-        column = require_column(
-            interactions, rating or "rating", setting="catalog.rating", default="interactions"
-        )
+    if (column := _column(interactions, rating, "rating", setting="catalog.rating")) is not None:
         table["rating"] = _ratings(column, name)
-    if split is not None or "split" in interactions.columns:
-        column = require_column(
-            interactions, split or "split", setting="catalog.split_column", default="interactions"
-        )
+    if (column := _column(interactions, split, "split", setting="catalog.split_column")) is not None:
         parts = _parts(column, name, must=split is not None)
         if parts is not None:
             table["split"] = parts
@@ -196,12 +190,17 @@ def _require_known(items: pd.Series, item_ids: pd.Series, *, name: str, items_na
 
 def _times(interactions: pd.DataFrame, timestamp: str | None, name: str) -> tuple[np.ndarray, str]:
     """Return the times of the events, or the numbers of their rows, and what gave the order."""
-    if timestamp is None and "timestamp" in interactions.columns:
-        timestamp = "timestamp"
-    if timestamp is None:
+    column = _column(interactions, timestamp, "timestamp", setting="catalog.timestamp")
+    if column is None:
         return np.arange(len(interactions), dtype=np.int64), BY_ROWS
-    column = require_column(interactions, timestamp, setting="catalog.timestamp", default="interactions")
-    return parse_timestamps(column, source=name), f"column '{timestamp}'"
+    return parse_timestamps(column, source=name), f"column '{column.name}'"
+
+
+def _column(frame: pd.DataFrame, named: str | None, usual: str, *, setting: str) -> pd.Series | None:
+    """Return the column that was named, or the usual one, or None where neither is meant."""
+    if named is None and usual not in frame.columns:
+        return None
+    return require_column(frame, named or usual, setting=setting, default="interactions")
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,6 @@ from sidrec.catalog.filters import FilterStep
 from sidrec.catalog.normalize import BY_ROWS
 from sidrec.catalog.splits import Split, split_catalog
 from sidrec.catalog.tables import ReadFile
-from sidrec.catalog.times import unit_of
 from sidrec.errors import CatalogError
 
 TAIL_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -89,7 +88,7 @@ def look_at(catalog: Catalog, config: SplitConfig) -> Overview:
 
 def long_tail(catalog: Catalog) -> list[tuple[float, float]]:
     """Return for shares of the items, the most frequent first, the share of the events that they have."""
-    counts = np.sort(np.bincount(catalog.sequences().items, minlength=catalog.num_items))[::-1]
+    counts = _most_frequent_first(catalog)
     summed = np.cumsum(counts) / counts.sum()
     return [(share, float(summed[max(1, round(share * len(counts))) - 1])) for share in TAIL_SHARES]
 
@@ -98,9 +97,8 @@ def draw_long_tail(catalog: Catalog, path: Path, *, title: str) -> None:
     """Draw the events of each item, by rank, and of how many users there are how many, into a PNG file."""
     from matplotlib.figure import Figure
 
-    sequences = catalog.sequences()
-    counts = np.sort(np.bincount(sequences.items, minlength=catalog.num_items))[::-1]
-    lengths = np.sort(np.diff(sequences.offsets))[::-1]
+    counts = _most_frequent_first(catalog)
+    lengths = np.sort(np.diff(catalog.sequences().offsets))[::-1]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title)
     for axes, values, what in zip(figure.subplots(1, 2), (counts, lengths), ("items", "users"), strict=True):
@@ -113,11 +111,16 @@ def draw_long_tail(catalog: Catalog, path: Path, *, title: str) -> None:
     figure.savefig(path, dpi=120, format="png", metadata={"Software": None})
 
 
+def _most_frequent_first(catalog: Catalog) -> np.ndarray:
+    """Return the number of events of each item, (N,), descending."""
+    return np.sort(np.bincount(catalog.sequences().items, minlength=catalog.num_items))[::-1]
+
+
 def _events(catalog: Catalog) -> list[tuple[str, str, str, str]]:
     rows = catalog.interactions.head(_EVENTS_SHOWN)
     rows = rows[rows["user_id"] == rows["user_id"].iloc[0]]
     titles = catalog.items["title"].to_numpy()[catalog.index_of(rows["item_id"])]
-    unit = None if catalog.order == BY_ROWS else unit_of(catalog.interactions["timestamp"].to_numpy())
+    unit = catalog.time_unit
     times = [
         f"row {time + 1}"
         if catalog.order == BY_ROWS
@@ -135,7 +138,7 @@ def _day(date: datetime) -> str:
 
 def _times(catalog: Catalog) -> dict[str, str | None]:
     times = catalog.interactions["timestamp"].to_numpy()
-    unit = None if catalog.order == BY_ROWS else unit_of(times)
+    unit = catalog.time_unit
     if unit is None:
         return {"order": catalog.order, "unit": None, "first": None, "last": None}
     first, last = (f"{unit.date(float(time)):%Y-%m-%d}" for time in (times.min(), times.max()))

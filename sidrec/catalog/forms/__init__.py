@@ -1,13 +1,14 @@
 """The forms in which people have catalogues: a file per form, and here which of them a config names.
 
 Each form has `matches(config)`, which says by the names and first lines of the files whether they are of it,
-and `read(config)`, which gives its `Tables`. To add one, write its file and a line in `FORMS`.
+and `read(config)`, which gives its `Tables`. The users that `catalog.users` names are read here, for all
+forms alike. To add a form, write its file and a line in `FORMS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms import (
@@ -24,7 +25,7 @@ from sidrec.catalog.forms import (
     sequences,
     yelp,
 )
-from sidrec.catalog.tables import Tables
+from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
 
 
@@ -84,10 +85,19 @@ def read_tables(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If the files are of no form, or not of the one that was named, or cannot be read.
     """
+    tables = _form_of(config).read(config)
+    if config.users is None:
+        return tables
+    users = separate.read_users(config.users, user_id=config.user_id)
+    return replace(tables, users=users, files=(*tables.files, read_file(users, config.users)))
+
+
+def _form_of(config: CatalogConfig) -> Form:
+    """Return the form that a config names, or whose files it names."""
     if config.items is None:
         raise CatalogError("catalog.items is not set, expected a file of items. Set catalog.items=FILE.")
     if config.format is not None:
-        return FORMS[config.format].read(config)
+        return FORMS[config.format]
     found = [name for name, form in FORMS.items() if form.matches(config)]
     particular = [name for name in found if name != "tables"]
     if len(particular) > 1:
@@ -97,7 +107,7 @@ def read_tables(config: CatalogConfig) -> Tables:
             f"Set catalog.format to one of {', '.join(particular)}."
         )
     if found:
-        return FORMS[found[0]].read(config)
+        return FORMS[found[0]]
     if not config.items.is_dir():
         raise CatalogError(
             f"catalog.interactions is not set, but catalog.items is ({config.items}). "

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms import amazon
+from sidrec.catalog.forms.chains import PARTS
 from sidrec.catalog.forms.directory import complete, keep_first, require_one
 from sidrec.catalog.forms.event_files import EventColumns, read_events
 from sidrec.catalog.forms.files import read_first_line
@@ -26,9 +27,8 @@ from sidrec.catalog.tables import ReadFile, Tables, read_file
 from sidrec.errors import CatalogError
 
 FORM = "Amazon reviews 2023"
-SPLITS = ("train", "valid", "test")
 _KEYS = {"user_id": "user_id", "item_id": "parent_asin", "rating": "rating", "timestamp": "timestamp"}
-_SPLIT_NAME = re.compile(rf"(.+)\.({'|'.join(SPLITS)})\.csv(?:\.gz)?", re.IGNORECASE)
+_SPLIT_NAME = re.compile(rf"(.+)\.({'|'.join(PARTS)})\.csv(?:\.gz)?", re.IGNORECASE)
 _META = pa.schema(
     [
         ("parent_asin", pa.string()),
@@ -91,13 +91,13 @@ def _event_paths(files: amazon.AmazonFiles, config: CatalogConfig) -> list[Path]
         return [require_one([*others, *parts], config, what="reviews", pattern=pattern)]
     by_split = {named.group(2).lower(): path for path, named in parts.items()}
     stems = {named.group(1) for named in parts.values()}
-    if [len(parts), len(by_split), len(stems)] != [len(SPLITS), len(SPLITS), 1]:
+    if [len(parts), len(by_split), len(stems)] != [len(PARTS), len(PARTS), 1]:
         names = ", ".join(path.name for path in parts)
         raise CatalogError(
             f"{config.interactions or config.items} has {names}, expected NAME.train.csv, NAME.valid.csv and "
             "NAME.test.csv of one NAME, each also .gz. Add what is missing, or move away what is not of it."
         )
-    return [by_split[split] for split in SPLITS]
+    return [by_split[split] for split in PARTS]
 
 
 def _read_part(path: Path) -> pd.DataFrame:

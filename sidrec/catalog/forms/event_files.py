@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from sidrec.catalog.forms.files import BLOCK_BYTES, Block, read_blocks
+from sidrec.catalog.forms.files import BLOCK_BYTES, Block, how_to_mend, read_blocks
 from sidrec.errors import CatalogError
 
 _TYPES = {
@@ -111,11 +111,7 @@ def _raise_for_first_line(block: Block, path: Path, header: Sequence[str], colum
             continue
         cells = _cells(line.rstrip("\r"), columns)
         where = f"{path}: line {block.first_line + place}"
-        mend = (
-            "It is the last line and has no line end, so the file may have been cut short: copy it again."
-            if place == len(lines) - 1
-            else "Mend or remove the line."
-        )
+        mend = how_to_mend(place == len(lines) - 1)
         if len(cells) != len(header):
             raise CatalogError(
                 f"{where} has {len(cells)} cells, expected {len(header)} ({', '.join(header)}): "

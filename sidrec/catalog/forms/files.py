@@ -128,6 +128,13 @@ def read_lines(path: Path, setting: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in numbered if line.strip()]
 
 
+def how_to_mend(is_unfinished: bool) -> str:
+    """Say what to do about a broken line; `is_unfinished` says that the file has no line end after it."""
+    if is_unfinished:
+        return "It is the last line and has no line end, so the file may have been cut short: copy it again."
+    return "Mend or remove the line."
+
+
 def reject_lone_surrogates(parsed: object, raw: bytes, where: str) -> None:
     """Raise if JSON spelled half a character (a lone escape \\ud800), which no text file can hold."""
     if b"\\ud" in raw.lower():

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
-from sidrec.catalog.forms.separate import read_named_users
 from sidrec.catalog.frames import arrow_to_frame
 from sidrec.catalog.tables import ReadFile, Tables, read_file
 from sidrec.errors import CatalogError, nearest
@@ -70,13 +69,11 @@ def read(config: CatalogConfig) -> Tables:
 
 def _tables(frames: dict[str, pd.DataFrame], files: list[ReadFile], config: CatalogConfig) -> Tables:
     """Put tables together; users that the config names go before those of the data set."""
-    users, users_files = read_named_users(config)
+    users = frames.get(USERS)
     notes: tuple[str, ...] = ()
-    if users is None:
-        users = frames.get(USERS)
-    elif USERS in frames:
-        notes = (f"Users left unread: {len(frames[USERS]):,} of the data set; catalog.users names others.",)
-    return Tables(frames["items"], frames["interactions"], users, (*files, *users_files), notes)
+    if users is not None and config.users is not None:
+        notes = (f"Users left unread: {len(users):,} of the data set; catalog.users names others.",)
+    return Tables(frames["items"], frames["interactions"], users, tuple(files), notes)
 
 
 def _load_one(path: Path, subset: str) -> pd.DataFrame:

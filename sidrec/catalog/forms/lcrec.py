@@ -50,13 +50,9 @@ def read(config: CatalogConfig) -> Tables:
     interactions = read_lcrec_interactions(
         interactions_path, "catalog.interactions", item_id=config.item_id, user_id=config.user_id
     )
-    files = [read_file(items, items_path), read_file(interactions, interactions_path)]
-    users = None
-    if config.users is not None:
-        users = read_lcrec_fields(config.users, "catalog.users", id_column=config.user_id, what="user")
-        files.append(read_file(users, config.users))
+    files = (read_file(items, items_path), read_file(interactions, interactions_path))
     notes = (*note_codes_and_vectors(config.items), *_note_rows(config.items))
-    return Tables(items, interactions, users, tuple(files), notes)
+    return Tables(items, interactions, files=files, notes=notes)
 
 
 def is_lcrec(path: Path) -> bool:

@@ -6,9 +6,7 @@ block. A block that it refuses, or that is Python, is read line by line, which a
 
 from __future__ import annotations
 
-import ast
 import json
-import warnings
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +18,12 @@ import pyarrow.json as arrow_json
 from sidrec.catalog.forms.files import (
     BLOCK_BYTES,
     Block,
+    how_to_mend,
     read_blocks,
     read_first_line,
     reject_lone_surrogates,
 )
+from sidrec.catalog.forms.literals import parse_literal
 from sidrec.errors import CatalogError
 
 
@@ -32,7 +32,7 @@ def first_keys(path: Path) -> frozenset[str]:
     line = read_first_line(path)
     try:
         record = _parse(line) if line.startswith("{") and line.endswith("}") else None
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, RecursionError):
         record = None
     return frozenset(map(str, record)) if isinstance(record, dict) else frozenset()
 
@@ -93,15 +93,13 @@ def _read_line_by_line(block: Block, path: Path, schema: pa.Schema, required: Co
     """Read a block line by line, and name the first line that cannot be read."""
     columns: dict[str, list[Any]] = {name: [] for name in schema.names}
     lines = block.data.decode("utf-8").split("\n")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # of a backslash in a literal: data, not our code
-        for place, line in enumerate(lines):
-            if not line.strip():
-                continue
-            where = f"{path}: line {block.first_line + place}"
-            record = _read_record(line, where, is_unfinished=place == len(lines) - 1)
-            for field in schema:
-                columns[field.name].append(_read_value(record, field, where, required))
+    for place, line in enumerate(lines):
+        if not line.strip():
+            continue
+        where = f"{path}: line {block.first_line + place}"
+        record = _read_record(line, where, is_unfinished=place == len(lines) - 1)
+        for field in schema:
+            columns[field.name].append(_read_value(record, field, where, required))
     return pa.table(columns, schema=schema)
 
 
@@ -109,15 +107,11 @@ def _read_record(line: str, where: str, *, is_unfinished: bool) -> dict[str, Any
     """Parse one line as an object; `is_unfinished` says that the file has no line end after it."""
     try:
         record = _parse(line)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        mend = (
-            "It is the last line and has no line end, so the file may have been cut short: copy it again."
-            if is_unfinished
-            else "Mend or remove the line."
-        )
+    except (ValueError, RecursionError) as error:
         problem = getattr(error, "msg", "") or str(error).partition(" on line ")[0] or type(error).__name__
         raise CatalogError(
-            f"{where} is neither JSON nor a Python literal ({problem}): {line.strip()[:60]!r}. {mend}"
+            f"{where} is neither JSON nor a Python literal ({problem}): {line.strip()[:60]!r}. "
+            f"{how_to_mend(is_unfinished)}"
         ) from error
     if not isinstance(record, dict):
         raise CatalogError(
@@ -133,7 +127,7 @@ def _parse(line: str) -> Any:
         return json.loads(line, parse_constant=lambda _: None)
     except ValueError:
         if line.lstrip().startswith(("{'", '{u"', "{u'")):
-            return ast.literal_eval(line.strip())
+            return parse_literal(line.strip())
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ def parse_literal(text: str) -> Any:
         ValueError: If the text is anything else.
     """
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of a backslash: data, not our code
+            return ast.literal_eval(text)
     except _BROKEN as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise ValueError(getattr(error, "msg", "") or str(error) or type(error).__name__) from error
 
 
 def parse_ids(cell: str, where: str) -> list[str]:

@@ -21,7 +21,6 @@ from sidrec.catalog.forms.chains import PARTS, Row, note_chains, rebuild_events
 from sidrec.catalog.forms.files import read_first_line, read_lines
 from sidrec.catalog.forms.lcrec import read_lcrec_fields
 from sidrec.catalog.forms.literals import parse_ids
-from sidrec.catalog.forms.separate import read_named_users
 from sidrec.catalog.forms.table_files import read_delimited
 from sidrec.catalog.forms.unread import note_codes_and_vectors, note_columns
 from sidrec.catalog.tables import ReadFile, Tables, read_file
@@ -61,12 +60,10 @@ def read(config: CatalogConfig) -> Tables:
     chains.events.attrs |= {"source": f"the events of {config.items.name}"}
     files = [read_file(frame, path) for part, frame in frames.items() if (path := paths[part]) is not None]
     unread = [name for name in next(iter(frames.values())).columns if name not in READ]
-    users, users_files = read_named_users(config)
     return Tables(
         items,
         chains.events,
-        users,
-        files=(items_file, *files, *users_files),
+        files=(items_file, *files),
         notes=(
             *note_chains(chains, frames),
             *note_columns(unread, "the CSV files"),

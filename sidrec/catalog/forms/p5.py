@@ -21,7 +21,6 @@ from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.files import read_lines
 from sidrec.catalog.forms.json_files import read_object
 from sidrec.catalog.forms.literals import parse_fields
-from sidrec.catalog.forms.separate import read_named_users
 from sidrec.catalog.forms.unread import note_columns, shown
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
@@ -71,9 +70,8 @@ def read(config: CatalogConfig) -> Tables:
     if not in_data.all():
         notes.append(f"Items left out: {int((~in_data).sum()):,} of {items_path.name}, which nobody had.")
     items = items[in_data].reset_index(drop=True)
-    users, users_files = read_named_users(config)
-    files = (read_file(items, items_path), read_file(events, sequences_path), *users_files)
-    return Tables(items, events, users, files, tuple(notes))
+    files = (read_file(items, items_path), read_file(events, sequences_path))
+    return Tables(items, events, files=files, notes=tuple(notes))
 
 
 def read_sequences(path: Path, *, user_id: str, item_id: str) -> pd.DataFrame:

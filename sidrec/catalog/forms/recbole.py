@@ -17,7 +17,8 @@ import pandas as pd
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.chains import PARTS
 from sidrec.catalog.forms.recbole_parts import WHOLE, join_parts, part_of
-from sidrec.catalog.forms.table_files import read_delimited, require_distinct
+from sidrec.catalog.forms.table_files import read_delimited
+from sidrec.catalog.frames import require_distinct
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
 
@@ -53,7 +54,7 @@ def read(config: CatalogConfig) -> Tables:
     paths = interactions_paths.values()
     files = [read_file(frame, path) for frame, path in zip(frames.values(), paths, strict=True)]
     files.insert(0, read_file(items, items_path))
-    users_path = config.users or _find_users(config.items)
+    users_path = _find_users(config.items) if config.users is None else None
     users = None
     if users_path is not None:
         users = read_recbole(users_path, "catalog.users")
@@ -92,7 +93,7 @@ def read_recbole(path: Path, setting: str) -> pd.DataFrame:
             )
         names.append(name)
         types[name] = kind
-    require_distinct(names, path)
+    require_distinct(names, str(path))
     if not len(frame):
         raise CatalogError(
             f"{path} has a header but no rows, expected one row at least. Check what wrote it."

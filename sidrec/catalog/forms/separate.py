@@ -10,7 +10,7 @@ from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.lcrec import is_lcrec, read_lcrec_fields, read_lcrec_interactions
 from sidrec.catalog.forms.recbole import is_recbole, read_recbole
 from sidrec.catalog.forms.table_files import read_table
-from sidrec.catalog.tables import ReadFile, Tables, read_file
+from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
 
 
@@ -33,9 +33,8 @@ def read(config: CatalogConfig) -> Tables:
         )
     else:
         interactions = _read_table(config.interactions, setting)
-    files = [read_file(items, config.items), read_file(interactions, config.interactions)]
-    users, users_files = read_named_users(config)
-    return Tables(items, interactions, users, (*files, *users_files))
+    files = (read_file(items, config.items), read_file(interactions, config.interactions))
+    return Tables(items, interactions, files=files)
 
 
 def read_items(path: Path, *, item_id: str, setting: str = "catalog.items") -> pd.DataFrame:
@@ -50,14 +49,6 @@ def read_users(path: Path, *, user_id: str) -> pd.DataFrame:
     if is_lcrec(path):
         return read_lcrec_fields(path, "catalog.users", id_column=user_id, what="user")
     return _read_table(path, "catalog.users")
-
-
-def read_named_users(config: CatalogConfig) -> tuple[pd.DataFrame | None, tuple[ReadFile, ...]]:
-    """Read the users that `catalog.users` names, for forms without any of their own; None without it."""
-    if config.users is None:
-        return None, ()
-    users = read_users(config.users, user_id=config.user_id)
-    return users, (read_file(users, config.users),)
 
 
 def _read_table(path: Path, setting: str) -> pd.DataFrame:

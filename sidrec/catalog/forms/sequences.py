@@ -16,7 +16,6 @@ import pandas as pd
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.json_files import kind_of, read_object
 from sidrec.catalog.forms.lcrec import read_lcrec_interactions
-from sidrec.catalog.forms.separate import read_named_users
 from sidrec.catalog.forms.unread import shown
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
@@ -58,8 +57,7 @@ def read(config: CatalogConfig) -> Tables:
     if vectors:
         notes += (f"Vectors of items left unread: {len(vectors)} file(s), {shown(vectors)}.",)
     files = (read_file(items, items_path), read_file(events, events_path))
-    users, users_files = read_named_users(config)
-    return Tables(items, events, users, (*files, *users_files), notes)
+    return Tables(items, events, files=files, notes=notes)
 
 
 def _read_sentences(path: Path, item_id: str) -> pd.DataFrame:

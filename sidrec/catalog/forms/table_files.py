@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
 from sidrec.catalog.forms.files import read_utf8, reject_lone_surrogates, require_file
+from sidrec.catalog.frames import arrow_to_frame, require_distinct
 from sidrec.errors import CatalogError
 
 SUFFIXES = ".csv, .tsv, .jsonl, .ndjson (each also with .gz) or .parquet"
@@ -57,13 +56,6 @@ def read_table(path: Path, setting: str) -> pd.DataFrame:
     return frame
 
 
-def require_distinct(columns: Sequence[str], path: Path) -> None:
-    """Raise if a column name occurs twice."""
-    repeated = [name for name, count in Counter(columns).items() if count > 1]
-    if repeated:
-        raise CatalogError(f'{path} has more than one column "{repeated[0]}". Rename or remove one of them.')
-
-
 def read_delimited(path: Path, setting: str, *, delimiter: str, quoted: bool = True) -> pd.DataFrame:
     """Read a delimited text file, all cells as text; every row must have as many cells as the header.
 
@@ -81,7 +73,7 @@ def read_delimited(path: Path, setting: str, *, delimiter: str, quoted: bool = T
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
     lines = csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     columns = next(cells for cells in lines if cells)
-    require_distinct(columns, path)
+    require_distinct(columns, str(path))
     bad_rows: list[arrow_csv.InvalidRow] = []
 
     def keep_bad_row(row: arrow_csv.InvalidRow) -> str:
@@ -160,5 +152,4 @@ def _read_parquet(path: Path, setting: str) -> pd.DataFrame:
             f"{path} is not a readable Parquet file ({str(error).splitlines()[0]}). "
             "It may have been cut short: write or copy it again."
         ) from error
-    require_distinct(table.column_names, path)
-    return table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+    return arrow_to_frame(table, str(path))

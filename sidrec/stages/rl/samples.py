@@ -13,7 +13,7 @@ import pandas as pd
 
 from sidrec.catalog import Catalog
 from sidrec.stages.run import Run
-from sidrec.text_table import table_lines
+from sidrec.text_table import in_one_line, table_lines
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,15 +94,15 @@ def _group_lines(group: pd.DataFrame) -> list[str]:
     first = group.iloc[0]
     history = first["history"].split(" | ") if first["history"] else []
     left_out = len(history) - READ_HISTORY
-    shown = ([f"{left_out} earlier"] if left_out > 0 else []) + [_short(each) for each in history][
-        -READ_HISTORY:
-    ]
+    shown = ([f"{left_out} earlier"] if left_out > 0 else []) + [
+        in_one_line(each, TITLE_WIDTH) for each in history
+    ][-READ_HISTORY:]
     rewards = [name for name in group.columns if name.startswith("reward_")]
     rows = [
         [
             "*" if row["is_target"] else "",
             str(row["rank"]),
-            _short(row["title"]),
+            in_one_line(row["title"], TITLE_WIDTH),
             *(f"{row[name]:+.3f}" for name in (*rewards, "reward", "advantage")),
         ]
         for _, row in group[(group["rank"] <= READ_ROLLOUTS) | group["is_target"]].iterrows()
@@ -118,15 +118,9 @@ def _group_lines(group: pd.DataFrame) -> list[str]:
     told = f"history: {' | '.join(shown) or 'none in this prompt'}"
     lines = [
         *textwrap.wrap(told, LINE_WIDTH, subsequent_indent=" " * len("history: ")),
-        f"target:  {_short(first['target'])}",
+        f"target:  {in_one_line(first['target'], TITLE_WIDTH)}",
         *table_lines(header, rows),
     ]
     if hidden := len(group) - len(rows):
         lines.append(f"and {hidden} more")
     return ["  " + line for line in lines]
-
-
-def _short(title: str) -> str:
-    """Cut a title that would not fit into a line."""
-    line = " ".join(title.split())
-    return line if len(line) <= TITLE_WIDTH else line[: TITLE_WIDTH - 3] + "..."
