@@ -299,6 +299,20 @@ def inspect(
 
 
 @app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run, at least after tokenize.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The .html file to write; default: report.html in the run.")
+    ] = None,
+) -> None:
+    """One HTML file to look at and to hand on: sidrec report runs/demo --output demo.html."""
+    from sidrec.report import write_report
+
+    _show_progress()
+    print(write_report(directory, output))
+
+
+@app.command()
 def compare(
     results: Annotated[
         list[str] | None,

@@ -22,7 +22,7 @@ FLOORS = """
     __main__
     cli
     printing
-    sweep
+    sweep report
     comparison
     stages.pipeline
     stages inspection
