@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import shlex
 import sys
 import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sidrec.printing import (
-    print_comparison,
-    print_generations,
-    print_health,
-    print_overview,
-    print_results,
-    print_rows,
-    print_states,
-    print_table,
-)
-
-if TYPE_CHECKING:
-    from sidrec.config import Config
+from sidrec.commands.looking import compare, inspect
+from sidrec.commands.running import run_stage
+from sidrec.commands.settings import Settings, config_of, listed, split_settings
+from sidrec.logs import quiet_libraries, show_progress
+from sidrec.printing import print_comparison, print_overview, print_table
 
 app = typer.Typer(
     add_completion=False,
@@ -38,12 +26,6 @@ app = typer.Typer(
 )
 FOR_THE_MAIN_PROCESS = 30.0
 """Seconds that the others leave to the main process to say what it too has found wrong: it ends them then."""
-Settings = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[CONFIG.yaml] [section.key=value ...]", help="A config file, then settings above it."
-    ),
-]
 
 
 @app.callback()
@@ -63,37 +45,37 @@ def alone(context: typer.Context) -> None:
 @app.command()
 def tokenize(settings: Settings = None) -> None:
     """Item texts -> semantic IDs."""
-    _stage("tokenization", "tokenize", settings)
+    run_stage("tokenization", "tokenize", settings)
 
 
 @app.command()
 def sft(settings: Settings = None) -> None:
     """Align the language model with the semantic IDs."""
-    _stage("sft", "sft", settings)
+    run_stage("sft", "sft", settings)
 
 
 @app.command()
 def rl(settings: Settings = None) -> None:
     """ReRe: reinforcement learning on constrained beams."""
-    _stage("rl", "rl", settings)
+    run_stage("rl", "rl", settings)
 
 
 @app.command()
 def evaluate(settings: Settings = None) -> None:
     """Full ranking on the test users, item-level."""
-    _stage("evaluation", "evaluate", settings, table=True)
+    run_stage("evaluation", "evaluate", settings, table=True)
 
 
 @app.command()
 def baselines(settings: Settings = None) -> None:
     """The same split and metrics for the baselines."""
-    _stage("baselines", "run_baselines", settings, table=True)
+    run_stage("baselines", "run_baselines", settings, table=True)
 
 
 @app.command()
 def run(settings: Settings = None) -> None:
     """All stages in order; what is done is not redone."""
-    _stage("pipeline", "run", settings, table=True)
+    run_stage("pipeline", "run", settings, table=True)
 
 
 @app.command()
@@ -117,14 +99,14 @@ def sweep(
     from sidrec.sweep import compare_groups, plan, write_csv
     from sidrec.sweep import sweep as run_all
 
-    _show_progress()
+    show_progress()
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise ConfigError(f"--seeds {seeds!r}: expected whole numbers with commas, such as 0,1,2.") from None
-    path, overrides = _split(settings or [])
+    path, overrides = split_settings(settings or [])
     cells = plan(path, overrides, seeds=numbers, grid=grid or [], output=output)
-    failures = run_all(cells, stages=_listed(stages) or (), jobs=jobs)
+    failures = run_all(cells, stages=listed(stages) or (), jobs=jobs)
     found = compare_groups(cells, failures)
     if found is not None:
         print_comparison(found)
@@ -149,8 +131,8 @@ def show_catalog(
     from sidrec.catalog import read_catalog
     from sidrec.catalog.overview import draw_long_tail, look_at
 
-    _show_progress()
-    config = _config(settings or [])
+    show_progress()
+    config = config_of(settings or [])
     found = read_catalog(config.catalog)
     overview = look_at(found, config.split)
     if figure is not None:
@@ -179,7 +161,7 @@ def add_items(
     """New items can be recommended, others no more; nothing is trained: sidrec add-items RUN --items FILE."""
     from sidrec.stages.addition import add_items as add
 
-    _show_progress()
+    show_progress()
     made = add(directory, items, retire=retire, vectors=vectors)
     print(made.describe())
     has_model = any((directory / name / "manifest.json").is_file() for name in ("sft", "rl"))
@@ -220,121 +202,8 @@ def recommend(
     print_table(["rank", "item id", "title", "score"], rows)
 
 
-@app.command()
-def inspect(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN",
-            help="A run directory; a table of codes: .json, .csv, .parquet; or a config, .yaml: rows of SFT.",
-        ),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[section.key=value ...]", help="For a config: settings above it."),
-    ] = None,
-    rows: Annotated[
-        int | None, typer.Option(help="For a config: how many rows of each task to show; default 2.")
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            help="For a table: a run of the same items, whose vectors, events and categories count."
-        ),
-    ] = None,
-    codebook_sizes: Annotated[
-        str | None,
-        typer.Option(help="For a table: codes per level, such as 256,256,256; else the largest that occurs."),
-    ] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw the figures into this .png file.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print all figures of the semantic IDs, unrounded.")
-    ] = False,
-) -> None:
-    """What is in a run, and what its semantic IDs are worth; refuses what does not fit together."""
-    from sidrec.errors import ArtifactError, ConfigError
-    from sidrec.health import assess_run, assess_table, draw, is_table
-    from sidrec.inspection import inspect as look
-    from sidrec.inspection import inspect_generations
-
-    if path.suffix in (".yaml", ".yml"):
-        if run is not None or codebook_sizes is not None or figure is not None or as_json:
-            raise ConfigError(
-                f"--run, --codebook-sizes, --figure and --json are for a run or a table, and {path} is a "
-                "config."
-            )
-        _show_rows(path, settings or [], 2 if rows is None else rows)
-        return
-    if rows is not None or settings:
-        raise ConfigError(
-            f"--rows and settings are for a config, a .yaml, and {path} is none. Give that of the run, such "
-            f"as {path / 'tokenize' / 'config.yaml'}."
-        )
-    sizes = _numbers("--codebook-sizes", codebook_sizes)
-    if not is_table(path) and (run is not None or sizes is not None):
-        raise ConfigError(f"--run and --codebook-sizes are for a table of codes, and {path} is none.")
-    states = [] if is_table(path) else look(path)
-    generations = [] if is_table(path) else inspect_generations(path)
-    found = assess_table(path, run=run, codebook_sizes=sizes) if is_table(path) else assess_run(path)
-    if figure is not None:
-        draw(found, figure, title=str(path))
-    if as_json:
-        typer.echo(json.dumps(None if found is None else found.as_json(), indent=1, allow_nan=False))
-        return
-    print_states(states)
-    print_generations(generations)
-    if found is not None:
-        print_health(found)
-    problems = [problem for state in states for problem in state.problems]
-    problems += [problem for state in generations for problem in state.problems]
-    if problems:
-        raise ArtifactError(" ".join(problems))
-
-
-@app.command()
-def compare(
-    results: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RESULT",
-            help="RUN/evaluate/rl, RUN/baselines/sasrec; the others are compared with the first. Several "
-            "seeds of one model: a quoted pattern, 'runs/sweep/seed=*/evaluate/rl', or paths with commas.",
-        ),
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="Such as hr@10,ndcg@10 (the default), or all that all report.")
-    ] = None,
-    names: Annotated[str | None, typer.Option(help="Names for the tables, one per result: a,b,c.")] = None,
-    slices: Annotated[
-        str | None, typer.Option(help="Compare in slices of users too, such as popularity.")
-    ] = None,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table to paste.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything, unrounded.")] = False,
-    samples: Annotated[int, typer.Option(help="Resamples behind every interval.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
-) -> None:
-    """Paired differences with intervals: sidrec compare runs/a/evaluate/sft runs/a/evaluate/rl."""
-    from sidrec.comparison import compare as find
-    from sidrec.comparison import table
-    from sidrec.errors import ConfigError
-
-    if as_markdown and as_json:
-        raise ConfigError("--markdown and --json are two forms of one answer. Choose one.")
-    found = find(
-        results or [],
-        metrics=_listed(metrics),
-        names=_listed(names),
-        slices=_listed(slices) or (),
-        samples=samples,
-        seed=seed,
-    )
-    if as_json:
-        print(json.dumps(table.as_json(found), ensure_ascii=False, indent=1))
-        return
-    if as_markdown:
-        print(table.markdown(found))
-        return
-    print_comparison(found)
+app.command()(inspect)
+app.command()(compare)
 
 
 def main() -> None:
@@ -342,7 +211,7 @@ def main() -> None:
     from sidrec.errors import SidrecError
     from sidrec.processes import is_main
 
-    _quiet_libraries()
+    quiet_libraries()
     try:
         app(standalone_mode=True)
     except SidrecError as error:
@@ -350,79 +219,3 @@ def main() -> None:
             time.sleep(FOR_THE_MAIN_PROCESS)
         print(f"sidrec: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-def _stage(module: str, function: str, settings: list[str] | None, *, table: bool = False) -> None:
-    import importlib
-
-    from sidrec.processes import is_main, leave
-
-    _show_progress()
-    config = _config(settings or [])
-    stage: Callable[[Config], object] = getattr(importlib.import_module(f"sidrec.stages.{module}"), function)
-    try:
-        stage(config)
-    except KeyboardInterrupt:
-        if is_main():
-            print("sidrec: interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
-        raise  # typer ends it with status 130
-    leave()
-    if table:
-        from sidrec.stages.pipeline import notes, results
-
-        print_results(results(config.output), notes(config.output))
-
-
-def _show_rows(path: Path, settings: list[str], num_rows: int) -> None:
-    """Print the first rows of each task of SFT."""
-    from sidrec.config import load_config
-    from sidrec.stages.preview import preview
-
-    in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print_rows(preview(load_config(path, settings), num_rows), in_colour=in_colour)
-
-
-def _show_progress() -> None:
-    from sidrec.processes import is_main
-
-    level = logging.WARNING if is_main() else logging.CRITICAL
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("sidrec").setLevel(logging.INFO if is_main() else level)
-
-
-def _config(settings: list[str]) -> Config:
-    from sidrec.config import load_config
-
-    return load_config(*_split(settings))
-
-
-def _split(settings: list[str]) -> tuple[Path | None, list[str]]:
-    """Tell the config file from the settings above it: an argument without "=", or one that is a file."""
-    path = Path(settings[0]) if settings and ("=" not in settings[0] or Path(settings[0]).is_file()) else None
-    return path, settings[1:] if path is not None else settings
-
-
-def _listed(text: str | None) -> list[str] | None:
-    """Divide what an option gives with commas between."""
-    return None if text is None else [part.strip() for part in text.split(",")]
-
-
-def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
-    """Divide whole numbers with commas between."""
-    from sidrec.errors import ConfigError
-
-    try:
-        return None if text is None else tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"{option} {text!r}: expected whole numbers with commas, such as 1,2,3.") from None
-
-
-def _quiet_libraries() -> None:
-    """Switch off, one by one, what libraries print that a user cannot act on."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns when a process forks
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated")  # TRL sets it
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")  # Lightning asks torch so
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")

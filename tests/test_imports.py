@@ -21,6 +21,7 @@ REPO = Path(__file__).parents[1]
 FLOORS = """
     __main__
     cli
+    commands
     printing
     sweep
     comparison
@@ -44,7 +45,7 @@ FLOORS = """
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config rl_config
-    errors progress sections text_table tasks.wordings
+    errors progress logs sections text_table tasks.wordings
     processes
 """
 FLOOR_OF = {
