@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from sidrec.commands.first_steps import demo
 from sidrec.commands.looking import compare, inspect
 from sidrec.commands.running import run_stage
 from sidrec.commands.settings import Settings, config_of, listed, split_settings
@@ -18,7 +19,6 @@ from sidrec.logs import quiet_libraries, show_progress
 from sidrec.printing import print_comparison, print_overview, print_table
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Generative recommendation with semantic IDs: tokenize a catalogue, align a language model, "
@@ -28,8 +28,22 @@ FOR_THE_MAIN_PROCESS = 30.0
 """Seconds that the others leave to the main process to say what it too has found wrong: it ends them then."""
 
 
+def show_version(asked: bool) -> None:
+    """Print the version and end, if it was asked for."""
+    from importlib.metadata import version
+
+    if asked:
+        print(f"sidrec {version('sidrec')}")
+        raise typer.Exit
+
+
 @app.callback()
-def alone(context: typer.Context) -> None:
+def alone(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
     """Refuse several processes where they would all write the same."""
     from sidrec.errors import ConfigError
     from sidrec.processes import num_processes
@@ -45,37 +59,37 @@ def alone(context: typer.Context) -> None:
 @app.command()
 def tokenize(settings: Settings = None) -> None:
     """Item texts -> semantic IDs."""
-    run_stage("tokenization", "tokenize", settings)
+    run_stage("tokenization", "tokenize", config_of(settings))
 
 
 @app.command()
 def sft(settings: Settings = None) -> None:
     """Align the language model with the semantic IDs."""
-    run_stage("sft", "sft", settings)
+    run_stage("sft", "sft", config_of(settings))
 
 
 @app.command()
 def rl(settings: Settings = None) -> None:
     """ReRe: reinforcement learning on constrained beams."""
-    run_stage("rl", "rl", settings)
+    run_stage("rl", "rl", config_of(settings))
 
 
 @app.command()
 def evaluate(settings: Settings = None) -> None:
     """Full ranking on the test users, item-level."""
-    run_stage("evaluation", "evaluate", settings, table=True)
+    run_stage("evaluation", "evaluate", config_of(settings), table=True)
 
 
 @app.command()
 def baselines(settings: Settings = None) -> None:
     """The same split and metrics for the baselines."""
-    run_stage("baselines", "run_baselines", settings, table=True)
+    run_stage("baselines", "run_baselines", config_of(settings), table=True)
 
 
 @app.command()
 def run(settings: Settings = None) -> None:
     """All stages in order; what is done is not redone."""
-    run_stage("pipeline", "run", settings, table=True)
+    run_stage("pipeline", "run", config_of(settings), table=True)
 
 
 @app.command()
@@ -132,7 +146,7 @@ def show_catalog(
     from sidrec.catalog.overview import draw_long_tail, look_at
 
     show_progress()
-    config = config_of(settings or [])
+    config = config_of(settings)
     found = read_catalog(config.catalog)
     overview = look_at(found, config.split)
     if figure is not None:
@@ -204,6 +218,7 @@ def recommend(
 
 app.command()(inspect)
 app.command()(compare)
+app.command()(demo)
 
 
 def main() -> None:

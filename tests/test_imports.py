@@ -26,7 +26,7 @@ FLOORS = """
     sweep
     comparison
     stages.pipeline
-    stages inspection
+    stages inspection demo_config
     health
     recommender trainers baselines
     sid_model tasks

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sidrec.commands.settings import config_of
 from sidrec.logs import show_progress
 from sidrec.printing import print_results
 
@@ -15,12 +14,11 @@ if TYPE_CHECKING:
     from sidrec.config import Config
 
 
-def run_stage(module: str, function: str, settings: list[str] | None, *, table: bool = False) -> None:
-    """Call `function` of `sidrec.stages.<module>` with the config, and print the result table if asked to."""
+def run_stage(module: str, function: str, config: Config, *, table: bool = False) -> None:
+    """Call `function` of `sidrec.stages.<module>` , and print the result table if asked to."""
     from sidrec.processes import is_main, leave
 
     show_progress()
-    config = config_of(settings or [])
     stage: Callable[[Config], object] = getattr(importlib.import_module(f"sidrec.stages.{module}"), function)
     try:
         stage(config)

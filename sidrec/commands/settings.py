@@ -18,11 +18,11 @@ Settings = Annotated[
 ]
 
 
-def config_of(settings: list[str]) -> Config:
+def config_of(settings: list[str] | None) -> Config:
     """Read the config that a command was given."""
     from sidrec.config import load_config
 
-    return load_config(*split_settings(settings))
+    return load_config(*split_settings(settings or []))
 
 
 def split_settings(settings: list[str]) -> tuple[Path | None, list[str]]:
