@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sidrec.commands.first_steps import demo
+from sidrec.commands.first_steps import demo, init
 from sidrec.commands.looking import compare, inspect
 from sidrec.commands.running import run_stage
 from sidrec.commands.settings import Settings, config_of, listed, split_settings
@@ -218,6 +218,7 @@ def recommend(
 
 app.command()(inspect)
 app.command()(compare)
+app.command()(init)
 app.command()(demo)
 
 

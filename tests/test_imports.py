@@ -26,7 +26,7 @@ FLOORS = """
     sweep
     comparison
     stages.pipeline
-    stages inspection demo_config
+    stages inspection demo_config first_config
     health
     recommender trainers baselines
     sid_model tasks
