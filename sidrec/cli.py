@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from sidrec.commands.first_steps import demo, init
+from sidrec.commands.global_options import moved_to_front
 from sidrec.commands.looking import compare, inspect
-from sidrec.commands.running import run_stage
+from sidrec.commands.running import run_all, run_stage
 from sidrec.commands.settings import Settings, config_of, listed, split_settings
-from sidrec.logs import quiet_libraries, show_progress
+from sidrec.logs import quiet_libraries, set_up, tell
 from sidrec.printing import print_comparison, print_overview, print_table
 
 app = typer.Typer(
@@ -43,11 +44,19 @@ def alone(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say warnings and errors alone.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say also how long steps take, and what libraries say.")
+    ] = False,
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="Write what is said on standard error as lines of JSON.")
+    ] = False,
 ) -> None:
-    """Refuse several processes where they would all write the same."""
+    """Set up what is said; refuse several processes where they would all write the same."""
     from sidrec.errors import ConfigError
     from sidrec.processes import num_processes
 
+    set_up(quiet=quiet, verbose=verbose, json_logs=json_logs)
     command = context.invoked_subcommand
     if num_processes() > 1 and command not in ("sft", "rl"):
         raise ConfigError(
@@ -89,7 +98,7 @@ def baselines(settings: Settings = None) -> None:
 @app.command()
 def run(settings: Settings = None) -> None:
     """All stages in order; what is done is not redone."""
-    run_stage("pipeline", "run", config_of(settings), table=True)
+    run_all(config_of(settings))
 
 
 @app.command()
@@ -113,7 +122,6 @@ def sweep(
     from sidrec.sweep import compare_groups, plan, write_csv
     from sidrec.sweep import sweep as run_all
 
-    show_progress()
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
@@ -145,7 +153,6 @@ def show_catalog(
     from sidrec.catalog import read_catalog
     from sidrec.catalog.overview import draw_long_tail, look_at
 
-    show_progress()
     config = config_of(settings)
     found = read_catalog(config.catalog)
     overview = look_at(found, config.split)
@@ -175,7 +182,6 @@ def add_items(
     """New items can be recommended, others no more; nothing is trained: sidrec add-items RUN --items FILE."""
     from sidrec.stages.addition import add_items as add
 
-    show_progress()
     made = add(directory, items, retire=retire, vectors=vectors)
     print(made.describe())
     has_model = any((directory / name / "manifest.json").is_file() for name in ("sft", "rl"))
@@ -229,9 +235,9 @@ def main() -> None:
 
     quiet_libraries()
     try:
-        app(standalone_mode=True)
+        app(moved_to_front(sys.argv[1:]), standalone_mode=True)
     except SidrecError as error:
         if not is_main():
             time.sleep(FOR_THE_MAIN_PROCESS)
-        print(f"sidrec: {error}", file=sys.stderr)
+        tell(str(error))
         sys.exit(2)

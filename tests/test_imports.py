@@ -45,7 +45,9 @@ FLOORS = """
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config rl_config
-    errors progress logs sections text_table tasks.wordings
+    progress
+    logs
+    errors sections text_table tasks.wordings
     processes
 """
 FLOOR_OF = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sidrec.commands.running import run_stage
+from sidrec.commands.running import run_all
 from sidrec.printing import print_table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def demo(
     """All stages on the catalogue that comes with sidrec, in runs/demo below this directory."""
     from sidrec.demo_config import demo_config
 
-    run_stage("pipeline", "run", demo_config(settings or []), table=True)
+    run_all(demo_config(settings or []))
 
 
 def init(

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import importlib
-import sys
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sidrec.logs import show_progress
+from sidrec.logs import tell
 from sidrec.printing import print_results
 
 if TYPE_CHECKING:
     from sidrec.config import Config
 
+logger = logging.getLogger(__name__)
+
 
 def run_stage(module: str, function: str, config: Config, *, table: bool = False) -> None:
-    """Call `function` of `sidrec.stages.<module>` , and print the result table if asked to."""
+    """Call `function` of `sidrec.stages.<module>` with the config, and print the result table if asked to."""
     from sidrec.processes import is_main, leave
+    from sidrec.progress import working
 
-    show_progress()
-    stage: Callable[[Config], object] = getattr(importlib.import_module(f"sidrec.stages.{module}"), function)
+    with working("loading libraries"):
+        found = importlib.import_module(f"sidrec.stages.{module}")
+    stage: Callable[[Config], object] = getattr(found, function)
     try:
         stage(config)
     except KeyboardInterrupt:
         if is_main():
-            print("sidrec: interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
+            tell("interrupted. The same command goes on from the last checkpoint.")
         raise  # typer ends it with status 130
     leave()
     if table:
         from sidrec.stages.pipeline import notes, results
 
         print_results(results(config.output), notes(config.output))
+
+
+def run_all(config: Config) -> None:
+    """Run all stages, print the table, and say where the files are and what to type next."""
+    run_stage("pipeline", "run", config, table=True)
+    from sidrec.stages.pipeline import closing
+
+    logger.info("%s", closing(config.output))
