@@ -34,6 +34,8 @@ from sidrec.catalog.template import render_texts
 from sidrec.errors import CatalogError, ConfigError
 
 _TABLES = re.compile(r"\.(csv|tsv|jsonl|ndjson)(\.gz)?$|\.parquet$", re.IGNORECASE)
+BY_ROWS = "none"
+"""Given as the column of the time: there is none, and the order of the rows is that of the events."""
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*")
 
 
@@ -99,13 +101,12 @@ def find_tables(items: Path, interactions: Path | None) -> tuple[CatalogConfig, 
     return fitting[0]
 
 
-def guess(tables: Tables, given: Columns, *, by_rows: bool = False) -> Columns | Question:
+def guess(tables: Tables, given: Columns) -> Columns | Question:
     """Return what the columns are, or the first question that only a person can answer.
 
     Args:
         tables: As read.
-        given: What the user has said; only the rest is guessed.
-        by_rows: Whether the order of the rows is the order of events, whatever columns there are.
+        given: What the user has said; only the rest is guessed. `BY_ROWS` for the timestamp: there is none.
 
     Raises:
         CatalogError: If there is no item or user to be found, or a given column does not exist.
@@ -127,7 +128,8 @@ def guess(tables: Tables, given: Columns, *, by_rows: bool = False) -> Columns |
     if len(users) > 1:
         return Question("--user-id", "the user", table, users)
     (user_id,) = users
-    times = _given(given.timestamp, "--timestamp", interactions)
+    by_rows = given.timestamp == BY_ROWS
+    times = [] if by_rows else _given(given.timestamp, "--timestamp", interactions)
     if by_rows:
         _refuse_timestamps(interactions, table)
     elif not times:
@@ -225,8 +227,8 @@ def _refuse_timestamps(interactions: pd.DataFrame, table: str) -> None:
     """Refuse the order of the rows where there is a column that a run takes for the time by itself."""
     if "timestamp" in interactions.columns:
         raise CatalogError(
-            f'{table}: --by-rows would change nothing, since a column called "timestamp" is always the time. '
-            "Rename it, or leave --by-rows out."
+            f"{table}: --timestamp {BY_ROWS} would change nothing, since a column called timestamp is always "
+            "the time. Rename it, or leave --timestamp out."
         )
 
 
@@ -236,7 +238,7 @@ def _refuse_unreadable(interactions: pd.DataFrame, table: str, taken: tuple[str,
         raise CatalogError(
             f'{table}: column "{name}" looks like the time, but cells such as '
             f'"{str(interactions[name].iloc[0])[:40]}" are neither numbers nor ISO dates (2024-05-31). Write '
-            "them so, or take the order of the rows: --by-rows"
+            f"them so, or take the order of the rows: --timestamp {BY_ROWS}"
         )
 
 

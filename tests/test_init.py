@@ -288,7 +288,6 @@ def test_a_file_is_never_overwritten(here, command):
         ((*GIVEN, "--item-id", "reader"), r'books\.csv has no column "reader" \(--item-id\)'),
         ((*GIVEN, "--timestamp", "when"), r'loans\.csv has no column "when" \(--timestamp\)'),
         ((*GIVEN, "--text", "{titel}"), r'"\{titel\}" names a column that books\.csv does not have.*"title"'),
-        ((*GIVEN, "--timestamp", "lent_at", "--by-rows"), r"two answers to one question"),
         ((*GIVEN, "--output", "absent/b.yaml"), r"absent/b\.yaml cannot be written \(No such file"),
     ],
 )
@@ -324,14 +323,16 @@ def test_a_date_that_cannot_be_read_is_refused_until_the_rows_are_said_to_be_in_
         here / "loans.csv", index=False
     )
     ended = command("init", *GIVEN, "--yes")
-    assert_refused(ended, r'column "date" looks like the time, .*"31\.05\.2024" .*--by-rows')
-    assert command("init", *GIVEN, "--yes", "--by-rows").status == 0
+    assert_refused(ended, r'column "date" looks like the time, .*"31\.05\.2024" .*--timestamp none')
+    assert command("init", *GIVEN, "--yes", "--timestamp", "none").status == 0
     assert load_config(here / "books.yaml").catalog.timestamp is None
 
 
-def test_by_rows_against_a_column_called_timestamp_is_refused(here, command):
+def test_no_time_against_a_column_called_timestamp_is_refused(here, command):
     write(here, time="timestamp")
-    assert_refused(command("init", *GIVEN, "--yes", "--by-rows"), r"--by-rows would change nothing")
+    assert_refused(
+        command("init", *GIVEN, "--yes", "--timestamp", "none"), r"--timestamp none would change nothing"
+    )
 
 
 def test_two_tables_of_a_directory_that_do_not_fit_are_refused(here, command):

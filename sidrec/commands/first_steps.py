@@ -42,10 +42,10 @@ def init(
     ] = None,
     item_id: Annotated[str | None, typer.Option(help="Column of the item id, in both tables.")] = None,
     user_id: Annotated[str | None, typer.Option(help="Column of the user id.")] = None,
-    timestamp: Annotated[str | None, typer.Option(help="Column of the time of an event.")] = None,
-    by_rows: Annotated[
-        bool, typer.Option("--by-rows", help="Events are in order already; there is no time.")
-    ] = False,
+    timestamp: Annotated[
+        str | None,
+        typer.Option(help="Column of the time; none: the order of the rows is that of the events."),
+    ] = None,
     text: Annotated[
         str | None, typer.Option(help='An item\'s text over its columns, such as "{title}, by {author}".')
     ] = None,
@@ -53,17 +53,15 @@ def init(
 ) -> None:
     """A first config from two tables, whose columns are guessed: sidrec init --items F --interactions F."""
     from sidrec import first_config as first
-    from sidrec.errors import CatalogError, ConfigError
+    from sidrec.errors import CatalogError
 
-    if timestamp is not None and by_rows:
-        raise ConfigError("--timestamp and --by-rows are two answers to one question. Give one of them.")
     items, interactions = _files(items, interactions, asking=not yes)
     path = output or Path(f"{items.resolve().name.partition('.')[0]}.yaml")
     if path.exists():
         raise first.exists(path)
     config, tables = first.find_tables(items, interactions)
     columns = first.Columns(item_id, user_id, timestamp, None, text)
-    while isinstance(found := first.guess(tables, columns, by_rows=by_rows), first.Question):
+    while isinstance(found := first.guess(tables, columns), first.Question):
         if yes:
             raise found.refusal()
         _show_rows(tables)
