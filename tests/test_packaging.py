@@ -44,7 +44,7 @@ def call(*arguments: object, cwd: Path, environment: dict[str, str] | None = Non
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"status {done.returncode}: {done.stderr}"
     return done.stdout
 
 
@@ -176,7 +176,7 @@ def test_the_wheel_answers_in_a_fresh_environment(installed, tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_of_the_wheel_is_that_of_the_clone(installed, tmp_path):
-    few = ["sft.epochs=1", "rl.steps=2"]
+    few = ["sft.epochs=1", "rl.steps=2", "sft.evaluations=1"]  # evaluations take longest
     empty, clone = tmp_path / "empty", tmp_path / "clone"
     empty.mkdir()
     printed = call(installed / "sidrec", "demo", *few, cwd=empty)
