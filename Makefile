@@ -1,7 +1,7 @@
 # Each target works alone on a machine that has only Python (3.11 or later, as trl and transformers ask) and make.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: install demo data test test-slow lint clean
+.PHONY: install demo data test test-slow lint wheel clean
 
 install: .venv/installed
 
@@ -14,7 +14,7 @@ install: .venv/installed
 	touch $@
 
 demo: install
-	$(BIN)/sidrec run configs/demo.yaml
+	$(BIN)/sidrec demo
 
 data:
 	$(PYTHON) scripts/link_data.py
@@ -29,6 +29,11 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# With the setuptools of .venv: nothing is downloaded. The sdist is made first and the wheel from it.
+wheel: install
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 clean:
 	rm -rf .venv build dist *.egg-info runs/demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

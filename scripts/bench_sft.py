@@ -33,7 +33,7 @@ from sidrec.prompts import PromptBuilder
 from sidrec.scoring import SIDScorer
 from sidrec.stages.run import load_run
 from sidrec.stages.sft_tasks import check_sft, resolve_prompts, row_source, texts_of
-from sidrec.tasks.build import all_rows
+from sidrec.tasks.row_making import all_rows
 from sidrec.tasks.rows import IGNORED, NO_ITEM, TEXT
 from sidrec.trainers.row_store import open_rows
 from sidrec.trainers.sft import sft_losses

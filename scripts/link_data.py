@@ -19,6 +19,7 @@ ORIGINS = {
 
 def main() -> None:
     """Link what is there, name what is not."""
+    (ROOT / "data").mkdir(exist_ok=True)
     for name, origin in ORIGINS.items():
         place = ROOT / "data" / name
         if place.exists():

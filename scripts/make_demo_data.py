@@ -13,7 +13,7 @@ The data are synthetic. What is planted, so that a recommender has something to 
 
 Only `random.Random.random` draws, which Python promises to keep stable: the same bytes come out everywhere.
 
-    python scripts/make_demo_data.py [--output data/demo] [--seed 0]
+    python scripts/make_demo_data.py [--output sidrec/demo] [--seed 0]
 """
 
 from __future__ import annotations
@@ -728,7 +728,7 @@ def make_demo_data(output: Path, seed: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make the demo catalogue.")
     parser.add_argument(
-        "--output", type=Path, default=Path(__file__).resolve().parent.parent / "data" / "demo"
+        "--output", type=Path, default=Path(__file__).resolve().parent.parent / "sidrec" / "demo"
     )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
-from sidrec.processes import is_main
+from sidrec.logs import shows_bars
 
 logger = logging.getLogger(__name__)
 Advance = Callable[[int, int], None]
@@ -48,7 +48,7 @@ def progress(description: str, unit: str) -> Iterator[Bar]:
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
-            disable=not (console.is_terminal and is_main()),
+            disable=not (console.is_terminal and shows_bars()),
         ) as bar,
         _logging_above(plain),
     ):
@@ -69,6 +69,33 @@ def progress(description: str, unit: str) -> Iterator[Bar]:
     if counted and seconds >= WORTH_A_LINE:
         rate = _per_second(counted, seconds)
         logger.info("%s: %s %s in %.1f s, %s", description, f"{counted:,}", unit, seconds, rate)
+
+
+@contextmanager
+def working(description: str) -> Iterator[None]:
+    """Show on a terminal that something is done whose length is not known, and how long it has taken.
+
+    Off a terminal nothing is said, but for `--verbose`. No bar may be shown within the block.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    started, plain = time.monotonic(), sys.stderr
+    with (
+        Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not (console.is_terminal and shows_bars()),
+        ) as bar,
+        _logging_above(plain),
+    ):
+        bar.add_task(description, total=None)
+        yield
+    logger.debug("%s: %.1f s", description, time.monotonic() - started)
 
 
 @contextmanager

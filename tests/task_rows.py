@@ -9,7 +9,7 @@ import pandas as pd
 from sidrec.catalog import Catalog
 from sidrec.prompts import PromptBuilder
 from sidrec.sections import SFTConfig
-from sidrec.tasks.build import task_rows
+from sidrec.tasks.row_making import task_rows
 from sidrec.tasks.rows import Row, RowSource
 from sidrec.tasks.task import Task, tasks_of
 from sidrec.tasks.values import Values

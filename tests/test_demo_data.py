@@ -15,7 +15,7 @@ import pytest
 from sidrec.metrics import metrics_at_k, target_ranks
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = ROOT / "data" / "demo"
+DEMO = ROOT / "sidrec" / "demo"
 
 
 @pytest.fixture(scope="module")

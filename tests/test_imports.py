@@ -21,11 +21,12 @@ REPO = Path(__file__).parents[1]
 FLOORS = """
     __main__
     cli
+    commands
     printing
     sweep report
     comparison
     stages.pipeline
-    stages inspection
+    stages inspection demo_config first_config
     health
     recommender trainers baselines
     sid_model tasks
@@ -44,7 +45,9 @@ FLOORS = """
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config rl_config
-    errors progress sections text_table tasks.wordings
+    progress
+    logs
+    errors sections text_table tasks.wordings
     processes
 """
 FLOOR_OF = {

@@ -13,7 +13,7 @@ from sidrec.models import make_text_tokenizer
 from sidrec.sections import ModelConfig
 
 REPO = Path(__file__).parents[1]
-DEMO = REPO / "data" / "demo"
+DEMO = REPO / "sidrec" / "demo"
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}"

@@ -105,7 +105,7 @@ def test_the_demo_prints_what_readme_shows(tmp_path):
         return done.stdout
 
     demo = f"{tmp_path}/demo"
-    table = printed("-m", "sidrec", "run", "configs/demo.yaml", f"output={demo}")
+    table = printed("-m", "sidrec", "demo", f"output={demo}")
     found, shown = figures(table), figures(block("console", "make demo"))
     assert list(found) == list(shown)
     for model, values in shown.items():

@@ -17,7 +17,7 @@ from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.stages.rl.prompts import RLPrompts, check_prompts, rl_prompts
 from sidrec.stages.run import Run
 from sidrec.stages.sft_tasks import check_sft, row_source
-from sidrec.tasks.build import task_rows
+from sidrec.tasks.row_making import task_rows
 from sidrec.tasks.rows import IGNORED
 from sidrec.trainers.rl.prompt_order import PromptOrder, PromptSampler, PromptStream
 from sidrec.vocabulary import SIDVocabulary

@@ -13,8 +13,8 @@ from task_rows import catalog_of, rows_of, task
 
 from sidrec.errors import ConfigError
 from sidrec.prompts import PLAIN_CHAT, PromptBuilder, PromptSettings
-from sidrec.tasks.build import all_rows
 from sidrec.tasks.lengths import most_tokens
+from sidrec.tasks.row_making import all_rows
 from sidrec.tasks.rows import IGNORED, NO_ITEM, TEXT, RowSource
 from sidrec.tasks.values import Values
 from sidrec.tasks.wordings import BUILT_IN

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sidrec.catalog.catalog import Catalog
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms import read_tables
+from sidrec.catalog.tables import Tables
 
 
 def read_catalog(config: CatalogConfig) -> Catalog:
@@ -13,7 +14,11 @@ def read_catalog(config: CatalogConfig) -> Catalog:
     Raises:
         CatalogError: If a file cannot be read or the tables do not fit together.
     """
-    tables = read_tables(config)
+    return catalog_of(read_tables(config), config)
+
+
+def catalog_of(tables: Tables, config: CatalogConfig) -> Catalog:
+    """Check tables that have been read already, and make the catalogue that `config` asks for."""
     catalog = Catalog(
         tables.items,
         tables.interactions,

@@ -54,7 +54,8 @@ def stages_of(config: Config, run: Run) -> list[Stage]:
     ]
 
 
-def _baseline(config: Config, run: Run, name: BaselineName) -> Path:
+def stage_of(config: Config, run: Run, name: BaselineName) -> Stage:
+    """Return what the evaluation of a baseline is made from and where it lies."""
     inputs = run.inputs()
     if name == "text_knn":
         inputs["vectors"] = sha256_of_file(run.output / "tokenize" / "embeddings.npy")
@@ -65,9 +66,13 @@ def _baseline(config: Config, run: Run, name: BaselineName) -> Path:
         "split": {"method": config.split.method},
         "baseline": _section(config, name),
     }
+    return Stage(config.output / "baselines" / name, "baselines", settings, inputs, config.seed)
+
+
+def _baseline(config: Config, run: Run, name: BaselineName) -> Path:
     if name in SEQUENTIAL:
         train_sequential(config, run.catalog, run.split, name)
-    stage = Stage(config.output / "baselines" / name, "baselines", settings, inputs, config.seed)
+    stage = stage_of(config, run, name)
     if stage.is_done():
         logger.info("baselines: %s: done before, nothing to redo", name)
         return stage.directory

@@ -40,13 +40,18 @@ def evaluate(config: Config) -> list[Path]:
     return [_evaluate(config, run, name) for name in present]
 
 
+def stage_of(config: Config, run: Run, name: str) -> Stage:
+    """Return what the evaluation of a model is made from and where it lies; the model must be there."""
+    settings = {"evaluation": config.evaluation.model_dump(mode="json", exclude={"controls", "memory_mb"})}
+    inputs = run.inputs() | {"weights": weights_hash(config.output / name)}
+    return Stage(config.output / "evaluate" / name, "evaluate", settings, inputs, config.seed)
+
+
 def _evaluate(config: Config, run: Run, name: str) -> Path:
     directory = config.output / name
     check_semantic_ids(directory, run.semantic_ids)
     _check_source(config.output, name)
-    settings = {"evaluation": config.evaluation.model_dump(mode="json", exclude={"controls", "memory_mb"})}
-    inputs = run.inputs() | {"weights": weights_hash(directory)}
-    stage = Stage(config.output / "evaluate" / name, "evaluate", settings, inputs, config.seed)
+    stage = stage_of(config, run, name)
     if stage.is_done():
         logger.info("evaluate %s: done before, nothing to redo", name)
         return stage.directory

@@ -13,6 +13,7 @@ from sidrec import metrics as m
 from sidrec.artifacts import peak_memory_mb, write_json
 from sidrec.catalog import EvaluationRows
 from sidrec.config import Config
+from sidrec.progress import working
 from sidrec.stages.run import Run
 
 KS = (1, 3, 5, 10, 20, 50)
@@ -47,8 +48,9 @@ def write_evaluation(
     directory: Path, predictions: Predictions, rows: EvaluationRows, run: Run, config: Config
 ) -> dict[str, Any]:
     """Write `metrics.json`, `predictions.parquet` and `users.parquet`; return the metrics."""
-    slices = _slices(rows, run)
-    metrics = measure(predictions, rows, run, config, slices=slices)
+    with working(f"measuring {predictions.model}"):
+        slices = _slices(rows, run)
+        metrics = measure(predictions, rows, run, config, slices=slices)
     write_json(directory / "metrics.json", metrics)
     _write_predictions(directory / "predictions.parquet", predictions, rows, run)
     item_ids = run.catalog.items["item_id"].to_numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from sidrec.artifacts import read_json
 from sidrec.baselines.config import BaselineName
 from sidrec.catalog import Catalog, read_catalog, split_catalog
 from sidrec.config import Config
+from sidrec.progress import working
 from sidrec.stages import sft as sft_stage
 from sidrec.stages import tokenization
 from sidrec.stages.baselines import run_baselines
 from sidrec.stages.evaluation import MODELS, evaluate
 from sidrec.stages.model_making import check_model_settings
+from sidrec.stages.plan import describe, plan
 from sidrec.stages.rl import check_rl, rl
 from sidrec.stages.rl.continued_sft import continued_sft
 from sidrec.stages.rl.rewards import reward_stages
@@ -47,12 +50,15 @@ def run(config: Config, *, catalog: Catalog | None = None) -> list[ResultRow]:
     Raises:
         SidrecError: As the stages do; all cheap checks come before the first training.
     """
-    catalog = read_catalog(config.catalog) if catalog is None else catalog
+    if catalog is None:
+        with working("reading the catalogue"):
+            catalog = read_catalog(config.catalog)
     check_model_settings(config)
     split = split_catalog(catalog, config.split)
     split.require_train()
     check_rl(config, catalog, split)
     check_sft(config, catalog)
+    logger.info("%s", describe(plan(config, catalog), config))
     tokenize(config, catalog=catalog)
     run_baselines(config)
     _models(config)
@@ -99,6 +105,30 @@ def results(output: Path) -> list[ResultRow]:
     ]
     k = min((_depth(metrics) for _, metrics in found), default=0)
     return [_row(label, metrics, k) for label, metrics in found]
+
+
+def closing(output: Path) -> str:
+    """Say where the result of a run lies, and what to type next."""
+    history = _first_history(output)
+    best = next(name for name in reversed(MODELS) if (output / name / "manifest.json").is_file())
+    files = [
+        (output / "evaluate", "metrics.json and predictions.parquet of each model"),
+        (output / "baselines", "the same of each baseline"),
+        (output / best, "the model, which Recommender.from_pretrained and transformers load"),
+        (output / "tokenize" / "semantic_ids.parquet", "the semantic IDs; health.png beside it shows them"),
+    ]
+    files = [(path, what) for path, what in files if path.exists()]
+    width = max(len(str(path)) for path, _ in files)
+    lines = [f"  {path!s:<{width}}  {what}" for path, what in files]
+    try_it = f"sidrec recommend {shlex.quote(str(output))} --history {shlex.join(history)}"
+    return "\n".join(["files:", *lines, f"next: {try_it}"])
+
+
+def _first_history(output: Path) -> list[str]:
+    """Return the last items, three at most, that the first user of a run had."""
+    events = Catalog.load(output / "catalog").interactions
+    first = events["user_id"] == events["user_id"].iloc[0]
+    return events.loc[first, "item_id"].tolist()[-3:]
 
 
 def notes(output: Path) -> list[str]:

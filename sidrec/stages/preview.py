@@ -12,7 +12,7 @@ from sidrec.models import make_text_tokenizer
 from sidrec.prompts import PromptBuilder
 from sidrec.stages.run import load_run
 from sidrec.stages.sft_tasks import check_sft, resolve_prompts, row_source, texts_of, titles_for
-from sidrec.tasks.build import task_rows
+from sidrec.tasks.row_making import task_rows
 from sidrec.tasks.rows import IGNORED, Row
 from sidrec.vocabulary import SIDVocabulary
 

@@ -69,6 +69,12 @@ def load_run(config: Config) -> Run:
                 f"{output} holds another catalogue (sha256 {held[:8]}) than {config.catalog.items} gives now "
                 f"({named[:8]}). Set another output, or rerun: sidrec tokenize"
             )
+    return run_of(config, catalog)
+
+
+def run_of(config: Config, catalog: Catalog) -> Run:
+    """Load what `tokenize` has made of a catalogue that is known to be that of `config.output`."""
+    output = config.output
     semantic_ids = load_semantic_ids(output / "tokenize")
     vectors = np.load(output / "tokenize" / "embeddings.npy", mmap_mode="r", allow_pickle=False)
     split = split_catalog(catalog, config.split)

@@ -14,6 +14,7 @@ from sidrec.artifacts import CHECKPOINTS, Stage, write_json
 from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.processes import on_main, training_device
+from sidrec.progress import working
 from sidrec.stages.model_making import (
     compile_if_asked,
     model_inputs,
@@ -88,7 +89,8 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     run.split.require_train()
     tasks = check_sft(config, run.catalog)
     names = [task.name for task in tasks]
-    sid_model = _sid_model(config, run, tasks)
+    with working("sft: making the model"):
+        sid_model = _sid_model(config, run, tasks)
     model = sid_model.model
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     whole = model.num_parameters()
@@ -98,7 +100,8 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         "sft: %s parameters%s, template %s, loss %s",
         *(f"{whole:,}", part, settings.template, settings.normalization),
     )
-    data = training_data(config, run, sid_model, tasks)
+    with working("sft: making the rows"):
+        data = training_data(config, run, sid_model, tasks)
     args = _training_arguments(config, data.batches_per_epoch, stage.partial / CHECKPOINTS)
     directory = on_main(stage.begin)  # only now: what the config can get wrong leaves nothing behind
     validation = Validation(sid_model, run.split.valid, config.sft.validation_users, config)

@@ -13,7 +13,7 @@ from sidrec.artifacts import sha256_of_json
 from sidrec.config import Config
 from sidrec.stages.run import Run
 from sidrec.stages.sft_tasks import row_source
-from sidrec.tasks.build import all_rows
+from sidrec.tasks.row_making import all_rows
 from sidrec.tasks.task import Task, column_inputs
 from sidrec.trainers.batches import BatchDataset, BatchPlan, BatchSize
 from sidrec.trainers.mixing import Mixture, TaskShare, share_table, task_shares

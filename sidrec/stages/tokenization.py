@@ -16,7 +16,7 @@ from sidrec.config import Config
 from sidrec.embedding import embed
 from sidrec.errors import CatalogError, ConfigError, SidrecError
 from sidrec.health import health_in
-from sidrec.progress import progress
+from sidrec.progress import progress, working
 from sidrec.stages.collaborative import collaborative_input, collaborative_stages
 from sidrec.stages.given_codes import read_import, read_source
 from sidrec.stages.quantization import CONTROLS, quantize, seed_of_tokenizer
@@ -146,6 +146,8 @@ def _make_semantic_ids(
 ) -> tuple[SemanticIDs, dict[str, Any]]:
     """Make the table that the config asks for, and the stage's metrics."""
     made = quantize(config, catalog, vectors, directory)
+    with working("measuring the semantic IDs"):
+        health = health_in(catalog, made.codes, made.sizes, vectors, **made.facts)
     metrics = {
         "method": config.tokenizer.method,
         "collisions": config.tokenizer.collisions,
@@ -153,7 +155,7 @@ def _make_semantic_ids(
         "codebook_sizes": list(made.sizes),
         "best_epoch": made.best_epoch,
         "catalog": catalog.statistics(),
-        **health_in(catalog, made.codes, made.sizes, vectors, **made.facts),
+        **health,
     }
     return SemanticIDs(catalog.items["item_id"].tolist(), made.codes, made.sizes), metrics
 

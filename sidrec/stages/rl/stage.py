@@ -15,6 +15,7 @@ from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.generations import FIRST
 from sidrec.processes import on_main
+from sidrec.progress import working
 from sidrec.stages.rl.arguments import grpo_arguments
 from sidrec.stages.rl.continued_sft import affordable_steps
 from sidrec.stages.rl.decision import decide
@@ -145,7 +146,8 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     directory = on_main(stage.begin)  # only now: what can be wrong until here leaves nothing behind
     history = HistoryFile(directory / "history.csv", history_columns(section.rewards))
     judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
-    before = judged.ranks()
+    with working("rl: ranking the valid users before RL"):
+        before = judged.ranks()
     sample = run.split.valid.draw(section.validation_users, config.seed)
     start = float(metrics_at_k(before[sample], ks=(10,))["ndcg@10"].mean())
     num_levels = sid_model.prompts.codes.shape[1]
@@ -169,7 +171,8 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     started = time.monotonic()
     train(trainer, directory / CHECKPOINTS, "rl")
     sid_model.model.eval()
-    after = judged.ranks()
+    with working("rl: ranking the valid users after RL"):
+        after = judged.ranks()
     decision = decide(before, after, config, judged.rows.recurring_users)
     log = trainer.state.log_history
 

@@ -1,0 +1,1 @@
+"""Commands that `sidrec.cli` only names, and what the commands share."""
