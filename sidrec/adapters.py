@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,9 +122,11 @@ def add_adapters(
         layers.append(model.get_output_embeddings())
     ids = sorted(token_id for level in token_ids for token_id in level)
     settings: dict[str, Any] = {"target_modules": "dummy-target-modules"}  # peft's own word for none
+    if hasattr(model, "depth_head"):  # it is new, so all of it is trained
+        settings |= {"modules_to_save": ["depth_head"], "exclude_modules": r".*depth_head.*"}
     if lora is not None:
         targets = lora.target_modules
-        settings = {
+        settings |= {
             "r": lora.rank,
             "lora_alpha": lora.alpha,
             "lora_dropout": lora.dropout,
@@ -181,8 +184,19 @@ def restore_adapters(model: Any, directory: Path) -> None:
     set_peft_model_state_dict(model, state, adapter_name=NAME)
 
 
-def load_merged(directory: Path, base: Base, text_tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def load_merged(
+    directory: Path,
+    base: Base,
+    text_tokenizer: PreTrainedTokenizerBase,
+    finish: Callable[[PreTrainedModel], PreTrainedModel] | None = None,
+) -> PreTrainedModel:
     """Read a model and merge the adapters of `directory` into it.
+
+    Args:
+        directory: A model directory.
+        base: What the adapters belong to.
+        text_tokenizer: Of the model, with SID tokens.
+        finish: Gives the base, with rows for SID tokens, the head that it was trained with; None: its own.
 
     Raises:
         ArtifactError: If the base is not where it was, or not what it was.
@@ -195,6 +209,7 @@ def load_merged(directory: Path, base: Base, text_tokenizer: PreTrainedTokenizer
         raise ArtifactError(problem)
     model = load_model(base.path)
     make_room(model, text_tokenizer)
+    model = model if finish is None else finish(model)
     merged = PeftModel.from_pretrained(model, directory).merge_and_unload()
     forget_sampling(merged, text_tokenizer)
     return merged.requires_grad_(True)  # peft leaves all of it frozen

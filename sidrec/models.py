@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sidrec.errors import ConfigError
 from sidrec.sid_rows import NearMean, Start
@@ -61,8 +61,26 @@ def make_model(
             start = start or NearMean(codebook_sizes)
         if start is not None:
             _start_rows(model, text_tokenizer, token_ids, known, start)
+        model = with_head(model, config.head, vocabulary.token_ids)
     forget_sampling(model, text_tokenizer)
     return model, text_tokenizer, vocabulary
+
+
+def with_head(
+    model: PreTrainedModel, head: Literal["lm", "depth"], token_ids: list[list[int]]
+) -> PreTrainedModel:
+    """Return a language model as it is, or with a new depth head.
+
+    Args:
+        model: With rows for SID tokens.
+        head: As `model.head`.
+        token_ids: Level by level, the token id of every code.
+    """
+    if head == "lm":
+        return model
+    from sidrec.depth_model import DepthModel
+
+    return DepthModel.around(model, token_ids)
 
 
 def forget_sampling(model: Any, text_tokenizer: PreTrainedTokenizerBase) -> None:

@@ -1,4 +1,4 @@
-"""Rows of an output layer as they are now, also where peft keeps the trained ones beside its weight."""
+"""Rows of an output layer or of embeddings as they are now, also where peft keeps the trained ones apart."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class OutputRows:
     is either the frozen rows or a copy of the whole layer, made for a few of them.
 
     Attributes:
-        layer: The linear layer itself, without peft around it.
+        layer: The layer itself, linear or of embeddings, without peft around it.
     """
 
     def __init__(self, head: nn.Module) -> None:
-        """Take the output layer of a model, with or without trained tokens."""
+        """Take the output layer or the input embeddings of a model, with or without trained tokens."""
         adapter = getattr(head, "token_adapter", None)
         layer: Any = head if adapter is None else adapter.get_base_layer()
-        self.layer: nn.Linear = layer
+        self.layer: nn.Linear | nn.Embedding = layer
         self._adapter = adapter
         if adapter is not None:
             [self._name] = adapter.active_adapters
@@ -45,4 +45,5 @@ class OutputRows:
 
     def bias(self, token_ids: Tensor) -> Tensor | None:
         """Return the biases of (n,) tokens, if the layer has any."""
-        return None if self.layer.bias is None else self.layer.bias[token_ids]
+        bias: Tensor | None = getattr(self.layer, "bias", None)
+        return None if bias is None else bias[token_ids]

@@ -72,7 +72,10 @@ class SIDScorer:
 
     Attributes:
         head: The model's output layer, to be called; `head.weight` may be without the rows that are trained.
-        rows: The rows of that layer as they are now.
+        rows: The rows that codes are compared with, as they are now: of that layer, or, with a depth head, of
+            the input embeddings.
+        sums_codes: Whether the codes of an item are added to the state of its prompt, as a depth head wants
+            it; else the trunk reads them as tokens.
         codes_are_tokens: Whether the trie's codes are token ids.
         token_ids: Level by level, (K,) token ids of its codes.
         attention: How the model attends.
@@ -97,10 +100,15 @@ class SIDScorer:
 
         Raises:
             ArtifactError: If the vocabulary lacks a SID token.
-            ValueError: If levels differ, or a code has no token.
+            ValueError: If levels differ, a code has no token, or a depth head is to be normalized over the
+                vocabulary.
         """
         self.head: nn.Module = model.get_output_embeddings()
-        self.rows = OutputRows(self.head)
+        self._depth_head: nn.Module | None = getattr(model, "depth_head", None)
+        self.sums_codes = self._depth_head is not None
+        if self.sums_codes and normalization == "vocabulary":
+            raise ValueError("A depth head compares codes with codes: normalize over level or catalog.")
+        self.rows = OutputRows(model.get_input_embeddings() if self.sums_codes else self.head)
         device = self.rows.layer.weight.device
         self.codes_are_tokens = token_ids is None
         self.model, self.trie, self.normalization = model, trie.to(device), normalization
@@ -122,9 +130,15 @@ class SIDScorer:
         self._soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self.attention = AttentionKind.of(model)
         self._problem = self._logits_problem()
-        self.why_not = self._problem or sharing_problem(model, self.attention, self.token_ids[0][:1].item())
+        if self.sums_codes:
+            self.why_not = self._problem
+        else:
+            self.why_not = self._problem or sharing_problem(
+                model, self.attention, self.token_ids[0][:1].item()
+            )
         self.shares_prompts = self.why_not is None
-        self._cuts = self.shares_prompts and last_token_suffices(model, int(self.token_ids[0][0]))
+        cuts = self.shares_prompts and not self.sums_codes
+        self._cuts = cuts and last_token_suffices(model, int(self.token_ids[0][0]))
 
     def of(self, model: PreTrainedModel, normalization: Normalization) -> SIDScorer:
         """Return the same for another model, or normalized otherwise."""
@@ -151,7 +165,7 @@ class SIDScorer:
     @torch.no_grad()
     def _logits_problem(self) -> str | None:
         """Compare one step with the model's own logits: scales of some architectures show here."""
-        ids = self.token_ids[0][:1].unsqueeze(0)
+        ids = self.token_ids[-1][:1].unsqueeze(0)
         with evaluating(self.model):
             theirs = self.model(input_ids=ids).logits.float()
             ours = self.logits(self.hidden(input_ids=ids))
@@ -188,6 +202,10 @@ class SIDScorer:
         """Run the trunk and return the last hidden states, (B, T, H)."""
         return self.model.base_model(**inputs).last_hidden_state
 
+    def add_codes(self, hidden: Tensor, states: Tensor) -> Tensor:
+        """Add to (..., H) the embeddings of the codes that lead to (...) `states`, for a depth head."""
+        return hidden + self.model.get_input_embeddings()(self.tokens(states))
+
     def last_hidden(self, **inputs: object) -> Tensor:
         """Run the trunk for the state of each row's last token alone, (B, H): less work than `hidden`."""
         with last_token_only(self.model) if self._cuts else nullcontext():
@@ -209,6 +227,8 @@ class SIDScorer:
             Children (..., C) and their float32 log-probabilities.
         """
         ids = self.token_ids[level]
+        if self._depth_head is not None:
+            hidden = self._depth_head(hidden, level)
         logits = self._capped(nn.functional.linear(hidden, self.rows(ids), self.rows.bias(ids)))  # (..., K)
         total = self._log_total(hidden) if self.normalization == "vocabulary" else None
         return self._scored(logits, total, states, level)

@@ -59,6 +59,12 @@ class ModelConfig(Section):
         description="What the model calls an item: its semantic ID, or the tokens of its title. Titles that "
         "are equal, or are once cut at prompt.max_title_tokens, name several items at once.",
     )
+    head: Literal["lm", "depth"] = Field(
+        "lm",
+        description="lm: the model reads and tells every code of an item as a token. depth: an item of a "
+        "history is one position, the sum of its codes, and a small head tells the codes of the next one: "
+        "prompts L times shorter, beams almost free; needs sft.loss=catalog or level.",
+    )
     text_vocabulary_size: int = Field(
         1000, ge=259, description="BPE tokens a preset learns from the item texts."
     )
@@ -132,7 +138,8 @@ class SFTConfig(Section):
 
     loss: Normalization | None = Field(
         None,
-        description="What SID positions are normalized over; default catalog for presets, else vocabulary.",
+        description="What SID positions are normalized over; default catalog for presets and for "
+        "model.head=depth, else vocabulary.",
     )
     tasks: dict[str, TaskConfig] = Field(
         default_factory=lambda: {name: TaskConfig(weight=weight) for name, weight in DEFAULT_TASKS.items()},

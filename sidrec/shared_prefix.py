@@ -49,20 +49,9 @@ def completion_scores(
         raise ValueError("Prompts must be padded on the left, and none may be empty.")
     batch, num_generations, levels = codes.shape
     paths = scorer.trie.walk(codes)  # (B, G, L + 1)
-    branches = scorer.tokens(paths[..., 1:-1]).flatten(1)  # (B, G * (L - 1))
-    lengths = prompt_mask.sum(1, keepdim=True)  # (B, 1)
-    steps = torch.arange(levels - 1, device=codes.device).repeat(num_generations)  # (G * (L - 1),)
-    prompt_positions = (prompt_mask.cumsum(1) - 1).clamp(min=0)
-    positions = torch.cat([prompt_positions, lengths + steps], dim=1)
-    visible = _visible(prompt_mask.bool(), num_generations, levels - 1)
-    hidden = scorer.hidden(
-        input_ids=torch.cat([prompt_ids, branches], dim=1),
-        attention_mask=scorer.attention.masks(visible, positions, positions, scorer.model.dtype),
-        position_ids=positions,
-    )
-    prompt_width = prompt_ids.shape[1]
-    first = scorer.children(hidden[:, prompt_width - 1].unsqueeze(1), paths[:, :1, 0], 0)  # (B, 1, C)
-    after = hidden[:, prompt_width:].unflatten(1, (num_generations, levels - 1))  # (B, G, L - 1, H)
+    read = _summed_states if scorer.sums_codes else _read_states
+    before, after = read(scorer, prompt_ids, prompt_mask, paths)
+    first = scorer.children(before, paths[:, :1, 0], 0)  # (B, 1, C)
     shape = batch, num_generations
     columns = [_columns(first, codes[..., 0], shape)]
     is_ragged = bool((codes == END).any())
@@ -80,6 +69,43 @@ def completion_scores(
             ]
         )
     return CompletionScores(*(torch.stack(each, dim=-1) for each in zip(*columns, strict=True)))
+
+
+def _read_states(
+    scorer: SIDScorer, prompt_ids: Tensor, prompt_mask: Tensor, paths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The states after the prompts, (B, 1, H), and after each code but the last, (B, G, L - 1, H), which the
+    trunk reads beside each other.
+    """
+    num_generations, levels = paths.shape[1], paths.shape[2] - 1
+    branches = scorer.tokens(paths[..., 1:-1]).flatten(1)  # (B, G * (L - 1))
+    lengths = prompt_mask.sum(1, keepdim=True)  # (B, 1)
+    steps = torch.arange(levels - 1, device=paths.device).repeat(num_generations)  # (G * (L - 1),)
+    prompt_positions = (prompt_mask.cumsum(1) - 1).clamp(min=0)
+    positions = torch.cat([prompt_positions, lengths + steps], dim=1)
+    visible = _visible(prompt_mask.bool(), num_generations, levels - 1)
+    hidden = scorer.hidden(
+        input_ids=torch.cat([prompt_ids, branches], dim=1),
+        attention_mask=scorer.attention.masks(visible, positions, positions, scorer.model.dtype),
+        position_ids=positions,
+    )
+    width = prompt_ids.shape[1]
+    return hidden[:, width - 1 : width], hidden[:, width:].unflatten(1, (num_generations, levels - 1))
+
+
+def _summed_states(
+    scorer: SIDScorer, prompt_ids: Tensor, prompt_mask: Tensor, paths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same of a depth head: the trunk reads the prompts alone."""
+    before = scorer.hidden(input_ids=prompt_ids, attention_mask=prompt_mask)[:, -1:]
+    states = before.unsqueeze(1)  # (B, 1, 1, H)
+    after = []
+    for level in range(1, paths.shape[2] - 1):
+        states = scorer.add_codes(states, paths[..., level].unsqueeze(-1))  # (B, G, 1, H)
+        after.append(states)
+    if not after:
+        return before, before.new_zeros((*paths.shape[:2], 0, before.shape[-1]))
+    return before, torch.cat(after, dim=2)
 
 
 def _columns(scored: ChildScores, codes: Tensor, shape: tuple[int, ...]) -> list[Tensor]:

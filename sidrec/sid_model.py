@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, 
 from sidrec.errors import ArtifactError
 from sidrec.generations import FIRST, Generation, open_generation
 from sidrec.item_sum import sum_items
+from sidrec.models import with_head
 from sidrec.processes import training_device
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.scoring import SIDScorer
@@ -127,6 +129,8 @@ class SIDModel:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        import sidrec.depth_model  # noqa: F401  (makes it known to AutoModelForCausalLM)
+
         if not (directory / "prompts.json").is_file():
             raise ArtifactError(
                 f"{directory} is not a model directory of sidrec: it has no prompts.json. "
@@ -139,7 +143,9 @@ class SIDModel:
         text_tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
         model: PreTrainedModel
         if (base := Base.read(directory)) is not None:
-            model = load_merged(directory, base, text_tokenizer)
+            token_ids = SIDVocabulary.find_in(text_tokenizer, items.semantic_ids.codebook_sizes).token_ids
+            finish = partial(with_head, head=settings.head, token_ids=token_ids)
+            model = load_merged(directory, base, text_tokenizer, finish)
         else:
             model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         model.eval()

@@ -41,6 +41,16 @@ def toy_run(toy_config: Config) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of semantic IDs alone; tests must not change it."""
+    import sidrec
+
+    config = load_config(toy.write(tmp_path_factory.mktemp("tokenized")))
+    sidrec.tokenize(config)
+    return config.output
+
+
+@pytest.fixture(scope="session")
 def young_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """SFT ends so early that there is something left for RL."""
     folder = tmp_path_factory.mktemp("young")

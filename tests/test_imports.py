@@ -39,9 +39,9 @@ FLOORS = """
     decoding.search decoding.prompts
     decoding.filters
     scoring
-    attention output_rows sid_rows
+    attention output_rows sid_rows depth_model
     config tasks.template
-    catalog embedding baselines.config generations item_sum moving_average objectives
+    catalog embedding baselines.config generations item_sum item_positions moving_average objectives
     vocabulary trie rewards metrics artifacts
     trie_arrays
     tokenizer_config rl_config

@@ -51,14 +51,6 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.fixture(scope="session")
-def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of semantic IDs alone."""
-    config = load_config(toy.write(tmp_path_factory.mktemp("tokenized")))
-    sidrec.tokenize(config)
-    return config.output
-
-
 def in_run(tokenized: Path, folder: Path, **changes: Any) -> Config:
     """A config whose run has its semantic IDs already."""
     folder.mkdir(exist_ok=True)

@@ -89,7 +89,7 @@ class CausalLM:
     def read_prefix(self, token_ids: Sequence[int]) -> Prefix:
         """Read what prompts begin with, once for all searches until the weights change."""
         cache = AppendCache(capacity=len(token_ids))
-        if token_ids and self.scorer.shares_prompts:
+        if token_ids and self.scorer.shares_prompts and not self.scorer.sums_codes:
             ids = torch.tensor([list(token_ids)], device=self.scorer.model.device)
             places = torch.arange(len(token_ids), device=ids.device).unsqueeze(0)
             visible = torch.ones(
@@ -119,6 +119,8 @@ class CausalLM:
                 f"A prompt and its item have {longest} tokens, the model {positions} positions. "
                 "Shorten the history."
             )
+        if self.scorer.sums_codes:
+            return SummedBeams(self.scorer, group, prefix.token_ids)
         if self.scorer.shares_prompts:
             return TreeBeams(self.scorer, group, prefix, num_beams)
         return PlainBeams(self.scorer, group, prefix.token_ids)
@@ -127,6 +129,8 @@ class CausalLM:
         """Estimate how many prompts of so many tokens can be read and searched at once, at least 1."""
         config = self.scorer.model.config.get_text_config()
         levels, width = self.scorer.trie.num_levels, config.hidden_size
+        if self.scorer.sums_codes:
+            prompt_tokens = -(-prompt_tokens // levels)
         keys = prompt_tokens + (levels - 1) * num_beams
         queries = max(prompt_tokens, num_beams)
         heads = config.num_attention_heads
@@ -234,6 +238,34 @@ class TreeBeams:
         length = self._seen.shape[1] + self._depths[level].ancestors.shape[-1]
         self._cache.rewind(length)
         self._positions = self._positions[:, :length]
+
+
+class SummedBeams:
+    """Beams of a depth head: the trunk reads the prompts once, and a beam's code is added to its state."""
+
+    def __init__(self, scorer: SIDScorer, group: Group, prefix: Sequence[int]) -> None:
+        """Read the prompts, which stand behind `prefix`."""
+        self.batch_size = len(group.input_ids)
+        self._scorer = scorer
+        begun = group.input_ids.new_tensor(prefix).expand(self.batch_size, -1)
+        mask = torch.cat([group.mask.new_ones(begun.shape), group.mask], dim=1)
+        hidden = scorer.hidden(input_ids=torch.cat([begun, group.input_ids], dim=1), attention_mask=mask)
+        self._depths = [hidden[:, -1:]]  # (B, M, H) of each depth; prompts are padded on the left
+
+    def score(self, states: Tensor, level: int) -> ChildScores:
+        """Score the children of the beams' states."""
+        return self._scorer.children(self._depths[level], states, level)
+
+    @torch.no_grad()
+    def advance(self, parents: Tensor, states: Tensor, level: int) -> None:
+        """Add the kept beams' new codes."""
+        before = self._depths[level]
+        kept = before.gather(1, parents.unsqueeze(-1).expand(-1, -1, before.shape[-1]))
+        self._depths.append(self._scorer.add_codes(kept, states))
+
+    def rewind(self, level: int) -> None:
+        """Forget what was advanced at `level` and below it."""
+        del self._depths[level + 1 :]
 
 
 class PlainBeams:

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +175,11 @@ def save_trained(
         sid_model.save(directory, weights)
         base.save(directory)
         return
+    from sidrec.models import with_head
+
     with tempfile.TemporaryDirectory() as folder:
         sid_model.model.save_pretrained(folder, state_dict=weights)
-        merged = load_merged(Path(folder), base, sid_model.text_tokenizer)
+        token_ids = [ids.tolist() for ids in sid_model.scorer.token_ids]
+        finish = partial(with_head, head=config.model.head, token_ids=token_ids)
+        merged = load_merged(Path(folder), base, sid_model.text_tokenizer, finish)
     replace(sid_model, model=merged).save(directory)

@@ -60,7 +60,7 @@ def training_data(config: Config, run: Run, sid_model: SIDModel, tasks: Sequence
     source = row_source(config, run, prompts, max_positions=positions)
     made_from = {
         "inputs": run.training_inputs() | column_inputs(tasks, run.catalog),
-        "prompts": prompts.settings.model_dump(exclude={"normalization", "last_token"}),
+        "prompts": prompts.settings.model_dump(exclude={"normalization", "last_token", "head"}),
         "text_tokenizer": hash_of_tokenizer(sid_model.text_tokenizer),
         "tasks": [[task.name, asdict(task.prompt), asdict(task.completion)] for task in tasks],
         "rows": section.rows,

@@ -22,9 +22,26 @@ def check_sft(config: Config, catalog: Catalog) -> list[Task]:
     style = resolve_prompts(config).template
     tasks = tasks_of(config.sft.tasks, style, catalog)
     check_rows(config.sft.rows, tasks, style)
+    if config.model.head == "depth":
+        _check_depth(config)
     if config.model.identifiers == "title":
         _check_titles(config, tasks)
     return tasks
+
+
+def _check_depth(config: Config) -> None:
+    """Refuse what a depth head cannot do, or what would change nothing with it."""
+    refused = {
+        "model.identifiers=title names items by tokens of text": config.model.identifiers == "title",
+        "prompt.last_token=sum says what an item's last token is read as": config.prompt.last_token == "sum",
+        "sft.loss=vocabulary compares codes with all tokens": config.sft.loss == "vocabulary",
+        "rl.logprobs=vocabulary compares codes with all tokens": config.rl.logprobs == "vocabulary",
+    }
+    for problem in (said for said, is_so in refused.items() if is_so):
+        raise ConfigError(
+            f"{problem}, and with model.head=depth an item is one position whose codes are told among codes. "
+            "Leave it out, or set model.head=lm."
+        )
 
 
 def _check_titles(config: Config, tasks: list[Task]) -> None:
@@ -71,9 +88,11 @@ def resolve_prompts(config: Config) -> PromptSettings:
         max_history=config.prompt.max_history,
         max_title_tokens=config.prompt.max_title_tokens,
         max_text_tokens=config.prompt.max_text_tokens,
-        normalization=config.sft.loss or ("catalog" if scratch else "vocabulary"),
+        normalization=config.sft.loss
+        or ("catalog" if scratch or config.model.head == "depth" else "vocabulary"),
         last_token=config.prompt.last_token,
         identifiers=config.model.identifiers,
+        head=config.model.head,
     )
 
 

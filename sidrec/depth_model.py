@@ -1,0 +1,187 @@
+"""A language model that reads an item as one position, and a small head that tells its codes one by one.
+
+The trunk is that of any causal LM: it reads a prompt through `inputs_embeds`, in which an item of the
+history is the sum of the embeddings of its L SID tokens; text stays text. After the trunk's state h, the code
+of level l is told by
+
+    z_0 = h,  z_l = z_(l-1) + E[c_(l-1)],  logits_l = LN(z_l + MLP_l(z_l)) E_l^T,
+
+where E are the rows of the SID tokens in the input embeddings. So prompts are L times shorter, the trunk runs
+once for a prompt however many beams there are, and beams cost additions and small layers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
+
+from sidrec.item_positions import ItemPositions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class DepthConfig(PreTrainedConfig):
+    """What a `DepthModel` is made from.
+
+    Attributes:
+        text_config: Of the causal LM whose trunk it has.
+        token_ids: Level by level, the token id of every code.
+        mlp_width: Width of the layer inside each MLP of the head.
+    """
+
+    model_type = "sidrec_depth"
+    sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}
+    auto_map: ClassVar[dict[str, str]] = {}  # TRL looks there for code beside the weights; there is none
+
+    def __init__(
+        self,
+        text_config: PreTrainedConfig | dict[str, Any] | None = None,
+        token_ids: Sequence[Sequence[int]] = (),
+        mlp_width: int | None = None,
+        **others: Any,
+    ) -> None:
+        """Take them; transformers makes one without any to compare with."""
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        self.text_config = AutoConfig.for_model("qwen3") if text_config is None else text_config
+        self.token_ids = [list(ids) for ids in token_ids]
+        self.mlp_width = mlp_width or self.text_config.hidden_size
+        others.setdefault("tie_word_embeddings", self.text_config.tie_word_embeddings)
+        others.setdefault("attn_implementation", self.text_config._attn_implementation)
+        super().__init__(**others)
+
+
+class _Pretrained(PreTrainedModel):
+    config: DepthConfig
+    config_class = DepthConfig
+    base_model_prefix = "trunk"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+
+
+class ItemTrunk(_Pretrained):
+    """The trunk of a causal LM that reads each item as one position and answers for every token."""
+
+    def __init__(self, config: DepthConfig, language_model: PreTrainedModel | None = None) -> None:
+        """Make it from its config; `language_model` brings weights."""
+        super().__init__(config)
+        if language_model is None:
+            language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.language_model = language_model
+        self._levels: Tensor | None = None
+        self.post_init()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: object
+    ) -> BaseModelOutput:
+        """Return for each of (B, T) tokens the state that the next one is told from, (B, T, H)."""
+        found = ItemPositions.find(self._levels_of(input_ids), len(self.config.token_ids), attention_mask)
+        sums = found.sums(self.language_model.get_input_embeddings()(input_ids))  # (B, T, H)
+        states = self.language_model.base_model(
+            inputs_embeds=found.gather(sums),
+            attention_mask=None if bool(found.mask.all()) else found.mask.long(),
+            use_cache=False,
+        ).last_hidden_state
+        spread = found.spread(states)
+        return BaseModelOutput(
+            last_hidden_state=torch.where(found.is_inside.unsqueeze(-1), spread + sums, spread)
+        )
+
+    def _levels_of(self, input_ids: Tensor) -> Tensor:
+        """(B, T) level of each SID token, -1 for all others."""
+        if self._levels is None or self._levels.device != input_ids.device:
+            embeddings: Any = self.language_model.get_input_embeddings()
+            levels = torch.full((embeddings.weight.shape[0],), -1)
+            for level, ids in enumerate(self.config.token_ids):
+                levels[torch.tensor(ids)] = level
+            self._levels = levels.to(input_ids.device)
+        return self._levels[input_ids]
+
+
+class DepthHead(nn.Module):
+    """What a state becomes before it is compared with the codes of a level."""
+
+    def __init__(self, num_levels: int, hidden_size: int, mlp_width: int) -> None:
+        """Make an MLP and a norm for each level."""
+        super().__init__()
+        self.levels = nn.ModuleList(_Level(hidden_size, mlp_width) for _ in range(num_levels))
+
+    def forward(self, states: Tensor, level: int) -> Tensor:
+        """Return LN(z + MLP(z)) of (..., H) states z that predict a code of `level`."""
+        found: Tensor = self.levels[level](states)
+        return found
+
+
+class _Level(nn.Module):
+    def __init__(self, hidden_size: int, mlp_width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(hidden_size, mlp_width), nn.GELU(), nn.Linear(mlp_width, hidden_size)
+        )
+        self.norm = nn.LayerNorm(hidden_size)
+
+    def forward(self, states: Tensor) -> Tensor:
+        found: Tensor = self.norm(states + self.mlp(states))
+        return found
+
+
+class DepthModel(_Pretrained):
+    """The trunk of a causal LM with a depth head; saved and loaded like any model of transformers.
+
+    Its logits are the language model's own, of text; codes are scored by `sidrec.scoring.SIDScorer`.
+    """
+
+    def __init__(self, config: DepthConfig, language_model: PreTrainedModel | None = None) -> None:
+        """Make it from its config; `language_model` brings weights for the trunk."""
+        super().__init__(config)
+        self.generation_config = GenerationConfig()  # trainers ask for one; nothing is generated
+        self.trunk = ItemTrunk(config, language_model)
+        self.depth_head = DepthHead(len(config.token_ids), config.text_config.hidden_size, config.mlp_width)
+        self.post_init()
+
+    @classmethod
+    def around(cls, language_model: PreTrainedModel, token_ids: Sequence[Sequence[int]]) -> DepthModel:
+        """Give a causal LM, which keeps its weights, a new depth head.
+
+        Args:
+            language_model: With a row for every SID token.
+            token_ids: Level by level, the token id of every code.
+        """
+        return cls(DepthConfig(language_model.config, token_ids), language_model)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: object) -> CausalLMOutput:
+        """Return the logits of text after each of (B, T) tokens, (B, T, V)."""
+        states = self.trunk(input_ids, attention_mask).last_hidden_state
+        return CausalLMOutput(logits=self.get_output_embeddings()(states))
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return those of the language model."""
+        return self.trunk.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace those of the language model."""
+        self.trunk.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the output layer of the language model, which tells text."""
+        return self.trunk.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the output layer of the language model."""
+        self.trunk.language_model.set_output_embeddings(new_embeddings)
+
+
+AutoConfig.register(DepthConfig.model_type, DepthConfig)
+AutoModelForCausalLM.register(DepthConfig, DepthModel)

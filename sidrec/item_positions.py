@@ -1,0 +1,75 @@
+"""Where items stand in rows of tokens, and which tokens a trunk reads if an item is one position.
+
+An item is a run of SID tokens of the levels 0, 1, ... in order. Its last token stands for the whole item;
+those before it are no positions of their own. What a token is depends on nothing that comes after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ItemPositions:
+    """Which of (B, T) tokens are positions of a trunk, and what each is after.
+
+    Attributes:
+        levels: (B, T) int64: of a SID token that stands in a run from level 0, its level; -1 of all others.
+        is_inside: (B, T) bool: a code before the last of its item, no position of its own.
+        places: (B, W) int64: the tokens that are positions, in order; any, where a row has fewer.
+        mask: (B, W) bool: which of those are there; they stand on the left.
+        last: (B, T) int64: for each token the position that is it, or that it comes after.
+    """
+
+    levels: Tensor
+    is_inside: Tensor
+    places: Tensor
+    mask: Tensor
+    last: Tensor
+
+    @classmethod
+    def find(cls, levels: Tensor, num_levels: int, mask: Tensor | None = None) -> ItemPositions:
+        """Find them.
+
+        Args:
+            levels: (B, T) level of each SID token, -1 for all other tokens.
+            num_levels: L.
+            mask: (B, T), nonzero = a real token; None: all are.
+        """
+        in_run = levels == 0
+        for level in range(1, num_levels):
+            after = _shifted(in_run & (levels == level - 1), 1, fill=False)
+            in_run = in_run | ((levels == level) & after)
+        is_inside = in_run & (levels < num_levels - 1)
+        is_position = ~is_inside if mask is None else ~is_inside & mask.bool()
+        counts = is_position.sum(1)
+        width = max(1, int(counts.max()))
+        places = (~is_position).int().argsort(dim=1, stable=True)[:, :width]
+        there = torch.arange(width, device=levels.device) < counts.unsqueeze(1)
+        last = (is_position.cumsum(1) - 1).clamp(min=0)
+        return cls(levels.masked_fill(~in_run, -1), is_inside, places, there, last)
+
+    def sums(self, vectors: Tensor) -> Tensor:
+        """Sum, for each code of an item, (B, T, H) vectors of its codes so far; other tokens keep theirs."""
+        total = vectors
+        for step in range(1, int(self.levels.max()) + 1):
+            reaches = (self.levels >= step).unsqueeze(-1)
+            total = total + _shifted(vectors, step, fill=0.0) * reaches
+        return total
+
+    def gather(self, vectors: Tensor) -> Tensor:
+        """Take of (B, T, H) vectors of tokens those of positions, (B, W, H)."""
+        return vectors.gather(1, self.places.unsqueeze(-1).expand(-1, -1, vectors.shape[-1]))
+
+    def spread(self, states: Tensor) -> Tensor:
+        """Give each token the (B, W, H) state of the position that it is or comes after, (B, T, H)."""
+        return states.gather(1, self.last.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
+
+def _shifted(values: Tensor, steps: int, *, fill: float) -> Tensor:
+    """Move (B, T, ...) values to the right by some tokens."""
+    padding = [0, 0] * (values.dim() - 2) + [steps, 0]
+    return nn.functional.pad(values, padding, value=fill)[:, : values.shape[1]]
