@@ -50,6 +50,7 @@ class PromptSettings(BaseModel):
     last_token: Literal["code", "sum"] = "code"
     identifiers: Literal["sid", "title"] = "sid"
     head: Literal["lm", "depth"] = "lm"
+    tells_items: bool = False
 
     def longest_name(self, num_levels: int) -> int:
         """Return how many tokens name an item at most, if its SID has `num_levels`."""

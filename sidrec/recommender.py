@@ -34,16 +34,20 @@ class Recommender:
         self._prefix = sid_model.read_prefix()
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, *, generation: int | None = None) -> Recommender:
+    def from_pretrained(
+        cls, directory: str | Path, *, generation: int | None = None, rerank: float = 0.0
+    ) -> Recommender:
         """Load a model directory that `sidrec sft` or `sidrec rl` wrote, or the later one of a run.
 
         Args:
             directory: A run or a model directory.
             generation: Of the run's items: 1 those of the training, 2 and so on what `sidrec add-items` made
                 of them; None the newest.
+            rerank: As `evaluation.rerank`.
 
         Raises:
             ArtifactError: If there is none, or its files are not those that were written.
+            ConfigError: If the model cannot rerank.
         """
         directory = Path(directory)
         if not (directory / "prompts.json").is_file():
@@ -56,7 +60,7 @@ class Recommender:
                     "Give a run directory after `sidrec sft`."
                 )
             directory = found[0]
-        sid_model = SIDModel.load(directory, generation=generation)
+        sid_model = SIDModel.load(directory, generation=generation).reranking(rerank)
         assert sid_model.generation is not None
         return cls(sid_model, sid_model.generation.titles())
 

@@ -185,7 +185,12 @@ class SFTConfig(Section):
         0,
         ge=0,
         description="Weight of an auxiliary cross entropy over all items where a SID begins, such as 0.5; an "
-        "item's output row is the sum of its codes'. Trained only: the search goes code by code as before.",
+        "item's output row is the sum of its codes'. The search goes code by code as before, unless "
+        "evaluation.rerank asks it.",
+    )
+    item_embedding: bool = Field(
+        False,
+        description="For item_loss: add to an item's output row a part of its own, trained from zero.",
     )
     weight_average: float = Field(
         0,
@@ -262,6 +267,11 @@ class SFTConfig(Section):
             raise ValueError("lora changes nothing unless trainable is lora; set that, or leave lora out")
         if self.trainable != "lora" and self.load_in_4bit:
             raise ValueError("load_in_4bit is for trainable=lora; 4-bit weights cannot be trained themselves")
+        if self.item_embedding and (self.item_loss == 0 or self.trainable != "full"):
+            raise ValueError(
+                "item_embedding is a part of item_loss, which is 0 here, or is trained with trainable=full "
+                "alone; set these, or leave item_embedding out"
+            )
         if self.trainable == "full" and self.merge:
             raise ValueError("merge is for trainable=lora or sid_only; trainable=full writes whole weights")
         return self
@@ -285,6 +295,13 @@ class EvaluationConfig(Section):
         description="How a generative model ranks: beam: constrained beam search; exact: the proven best, "
         "dearer, to see what the beam loses.",
     )
+    rerank: float = Field(
+        0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Order the lists of a beam search by log p(SID) + rerank * log p(item), where "
+        "sft.item_loss has taught the model the latter; choose it on valid, such as 0.5; 0: none.",
+    )
     exclude_history: bool = Field(
         False, description="Leave items of a user's history out of the lists, of every model alike."
     )
@@ -293,6 +310,12 @@ class EvaluationConfig(Section):
         description="What `sidrec run` also trains, under controls/: shuffled or random semantic IDs in "
         "place of ours, RL with shuffled targets, SFT on RL's prompts for what RL cost.",
     )
+
+    @model_validator(mode="after")
+    def _beams_are_reranked(self) -> EvaluationConfig:
+        if self.rerank and self.ranking == "exact":
+            raise ValueError("rerank orders what a beam search found; set ranking=beam, or leave rerank out")
+        return self
 
 
 def check_trainer(trainer: dict[str, Any], ours: set[str]) -> dict[str, Any]:

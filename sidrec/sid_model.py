@@ -6,17 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from sidrec.adapters import Base, load_merged
 from sidrec.artifacts import check_outputs, read_json, write_json
 from sidrec.attention import evaluating
 from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, exact_topk, rank_all
-from sidrec.errors import ArtifactError
+from sidrec.errors import ArtifactError, ConfigError
 from sidrec.generations import FIRST, Generation, open_generation
+from sidrec.item_rows import NAME, item_rows, reranked
 from sidrec.item_sum import sum_items
 from sidrec.models import with_head
 from sidrec.processes import training_device
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 TITLES = "titles.json"
 """In a model directory, where titles name the items."""
+OWN_ROWS = "item_rows.safetensors"
+"""In a model directory, where items have rows of their own, see `sidrec.item_rows`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class SIDModel:
         trie: What may be recommended: the scorer's trie, or a subset of it without retired items.
         generation: Of the items, when they were read from disk.
         titles: Of the items, where those name them.
+        own_rows: (N, H) of `sidrec.item_rows`, if it was trained with them; zeros for items added since.
+        rerank: Weight of log p(item) in the order of the lists that a beam search finds; 0: none.
     """
 
     model: PreTrainedModel
@@ -55,6 +62,8 @@ class SIDModel:
     trie: SIDTrie
     generation: Generation | None = None
     titles: Sequence[str] | None = None
+    own_rows: Tensor | None = None
+    rerank: float = 0.0
 
     @classmethod
     def assemble(
@@ -89,7 +98,7 @@ class SIDModel:
         reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)
         return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader, scorer.trie, titles=titles)
 
-    def save(self, directory: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+    def save(self, directory: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write a Hugging Face model directory with `semantic_ids.parquet` and `prompts.json` in it.
 
         Of a model with adapters only those are written; who trained them adds `base.json`.
@@ -102,6 +111,8 @@ class SIDModel:
         self.text_tokenizer.save_pretrained(directory)
         self.semantic_ids.save(directory / "semantic_ids.parquet")
         self.prompts.settings.save(directory / "prompts.json")
+        if self.own_rows is not None:
+            save_file({NAME: self.own_rows.contiguous()}, directory / OWN_ROWS)
         if self.titles is not None:
             write_json(directory / TITLES, list(self.titles))
 
@@ -156,7 +167,8 @@ class SIDModel:
         )
         # The scores stay those over all items: what a prefix had of retired ones does not go to the others.
         trie = whole.scorer.trie.subset(items.remaining()) if items.retired else whole.trie
-        return replace(whole, trie=trie, generation=items)
+        own = _read_own_rows(directory, len(items.semantic_ids.codes), whole.reader.device)
+        return replace(whole, trie=trie, generation=items, own_rows=own)
 
     def rank(
         self,
@@ -196,8 +208,31 @@ class SIDModel:
                 num_beams=num_beams,
                 excluded=excluded,
                 prefix=prefix,
+                rescore=self._rescore() if self.rerank else None,
                 on_batch=on_batch,
             )
+
+    def reranking(self, weight: float) -> SIDModel:
+        """Return the same model, whose lists stand in the order of log p(SID) + weight * log p(item).
+
+        Raises:
+            ConfigError: If it was not trained to tell whole items, or each beam is read with its prompt.
+        """
+        if weight == self.rerank:
+            return self
+        if not self.prompts.settings.tells_items:
+            raise ConfigError(
+                "This model was trained without sft.item_loss, so it cannot tell whole items, by which "
+                "evaluation.rerank orders lists. Set rerank to 0, or train it with sft.item_loss=0.5."
+            )
+        self.scorer.require_shared_prompts()
+        return replace(self, rerank=weight)
+
+    def _rescore(self) -> Callable[[Any, Ranking], Ranking]:
+        codes = torch.tensor(self.prompts.codes).to(self.reader.device)
+        with torch.no_grad():
+            rows = item_rows(self.scorer, codes, self.own_rows)
+        return lambda beams, found: reranked(rows, beams.prompt_states, found, self.rerank)
 
     def search(self, prompts: Sequence[Sequence[int]], *, num_beams: int) -> Ranking:
         """Find the best items after prompts of any task, given as tokens; the model is put into evaluation
@@ -250,6 +285,14 @@ class SIDModel:
             )
             found.items[rest], found.codes[rest], found.scores[rest] = dear.items, dear.codes, dear.scores
         return found
+
+
+def _read_own_rows(directory: Path, num_items: int, device: torch.device) -> Tensor | None:
+    """Read the items' own rows, zeros for those that were added since."""
+    if not (directory / OWN_ROWS).is_file():
+        return None
+    own = load_file(directory / OWN_ROWS)[NAME].to(device)
+    return torch.nn.functional.pad(own, (0, 0, 0, num_items - len(own)))
 
 
 def _read_titles(directory: Path, items: Generation) -> list[str]:

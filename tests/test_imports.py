@@ -30,7 +30,7 @@ FLOORS = """
     health
     recommender trainers baselines
     sid_model tasks
-    shared_prefix prompts adapters
+    shared_prefix prompts adapters item_rows
     models
     decoding
     decoding.exact decoding.processor decoding.stochastic_beam

@@ -12,11 +12,12 @@ from test_sft_losses import item_row, title_row
 
 import sidrec
 from sidrec.config import load_config
+from sidrec.item_rows import item_rows
 from sidrec.metrics import PADDING
 from sidrec.scoring import SIDScorer
 from sidrec.tasks.rows import Row
 from sidrec.trainers.flat_rows import FlatRows
-from sidrec.trainers.item_loss import item_losses, item_rows
+from sidrec.trainers.item_loss import item_losses
 from sidrec.trainers.sft import sft_losses
 from sidrec.trie import SIDTrie
 

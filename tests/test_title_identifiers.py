@@ -16,12 +16,12 @@ from models import random_codes, small_model, text_tokenizer
 import sidrec
 from sidrec.config import Config, load_config
 from sidrec.decoding import pad_prompts
+from sidrec.item_rows import item_rows
 from sidrec.prompts import PromptBuilder, PromptSettings
 from sidrec.recommender import Recommender
 from sidrec.shared_prefix import completion_scores
 from sidrec.sid_model import SIDModel
 from sidrec.tasks.rows import IGNORED
-from sidrec.trainers.item_loss import item_rows
 from sidrec.trainers.rl.imitation import imitation_batch, imitation_loss
 from sidrec.trainers.sft import target_losses
 from sidrec.trie_arrays import END

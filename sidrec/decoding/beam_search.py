@@ -62,6 +62,7 @@ def constrained_beam_search(
     excluded: Excluded | None = None,
     prefix: Prefix | None = None,
     return_logits: bool = False,
+    rescore: Callable[[Any, Ranking], Ranking] | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Ranking:
     """Return the best `num_beams` items of each prompt, by beam search that can only walk the trie.
@@ -90,6 +91,7 @@ def constrained_beam_search(
         prefix: What all prompts begin with, as `model.read_prefix` returned it; worth giving when it serves
             many calls.
         return_logits: Also return the logits of the codes of each level.
+        rescore: Puts the lists of a group into another order, given its beams, whose class is the reader's.
         on_batch: Called with (prompts done, prompts in all) after each group.
 
     Returns:
@@ -107,7 +109,8 @@ def constrained_beam_search(
     trie = trie.to(reader.device)
 
     def rank(beams: Beams, row_filter: RowFilter | None) -> Ranking:
-        return search(beams, trie, num_beams=num_beams, row_filter=row_filter, return_logits=return_logits)
+        found = search(beams, trie, num_beams=num_beams, row_filter=row_filter, return_logits=return_logits)
+        return found if rescore is None else rescore(beams, found)
 
     return rank_in_groups(
         reader,

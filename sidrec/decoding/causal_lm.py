@@ -212,6 +212,11 @@ class TreeBeams:
             "use_cache": True,
         }
 
+    @property
+    def prompt_states(self) -> Tensor:
+        """The states that predict a first code, (B, H)."""
+        return self._depths[0].hidden[:, 0]
+
     def score(self, states: Tensor, level: int) -> ChildScores:
         """Score the children of the beams' states."""
         return self._scorer.children(self._depths[level].hidden, states, level)
@@ -251,6 +256,11 @@ class SummedBeams:
         mask = torch.cat([group.mask.new_ones(begun.shape), group.mask], dim=1)
         hidden = scorer.hidden(input_ids=torch.cat([begun, group.input_ids], dim=1), attention_mask=mask)
         self._depths = [hidden[:, -1:]]  # (B, M, H) of each depth; prompts are padded on the left
+
+    @property
+    def prompt_states(self) -> Tensor:
+        """The states that predict a first code, (B, H)."""
+        return self._depths[0][:, 0]
 
     def score(self, states: Tensor, level: int) -> ChildScores:
         """Score the children of the beams' states."""

@@ -58,6 +58,7 @@ def _evaluate(config: Config, run: Run, name: str) -> Path:
     from sidrec.sid_model import SIDModel
 
     sid_model = SIDModel.load(directory, generation=FIRST, memory_mb=config.evaluation.memory_mb)
+    sid_model = sid_model.reranking(config.evaluation.rerank)
     partial = stage.begin()
     started = time.monotonic()
     with progress(f"evaluate {name}", "users") as advance:

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,7 @@ def stage_of(config: Config, run: Run) -> Stage:
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from transformers import EarlyStoppingCallback
 
+    from sidrec.item_rows import NAME, add_own_rows, take_own_rows
     from sidrec.stages.sft_data import training_data
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.averaging import WeightAverage
@@ -92,6 +94,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     with working("sft: making the model"):
         sid_model = _sid_model(config, run, tasks)
     model = sid_model.model
+    own_rows = add_own_rows(model, len(run.catalog.items)) if config.sft.item_embedding else None
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     whole = model.num_parameters()
     settings = sid_model.prompts.settings
@@ -108,7 +111,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     history = HistoryFile(directory / "history.csv", sft_columns(names))
     trainer = SFTTrainer(
         sid_model,
-        Supervision(data.batches, names, config.sft.label_smoothing, config.sft.item_loss),
+        Supervision(data.batches, names, config.sft.label_smoothing, config.sft.item_loss, own_rows),
         args,
         validate=validation,
         callbacks=[EarlyStoppingCallback(config.sft.patience), TrainingReport("sft"), history],
@@ -121,6 +124,10 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         handle.remove()
     model.eval()
     weights = trainer.whole_weights()
+    valid = trainer.judge()
+    if own_rows is not None:
+        sid_model = replace(sid_model, own_rows=take_own_rows(model))
+        weights = weights and {name: weight for name, weight in weights.items() if not name.startswith(NAME)}
     on_main(lambda: save_trained(sid_model, config, directory, weights))
     on_main(lambda: history.write(trainer.state.log_history))
     return {
@@ -130,7 +137,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         "steps": trainer.state.global_step,
         "epochs": round(trainer.state.epoch or 0, 3),
         "best_step": trainer.state.best_global_step,
-        "valid": trainer.judge(),
+        "valid": valid,
         "valid_loss": None if trainer.divides_weights else validation.loss(),
         "seconds": round(time.monotonic() - started, 1),
     }

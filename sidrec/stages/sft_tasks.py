@@ -93,6 +93,7 @@ def resolve_prompts(config: Config) -> PromptSettings:
         last_token=config.prompt.last_token,
         identifiers=config.model.identifiers,
         head=config.model.head,
+        tells_items=config.sft.item_loss > 0,
     )
 
 

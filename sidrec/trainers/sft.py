@@ -38,6 +38,7 @@ def sft_losses(
     *,
     smoothing: float = 0.0,
     item_weight: float = 0.0,
+    own_rows: nn.Embedding | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the cross entropy of every supervised token, and the task of the row it stands in.
 
@@ -51,6 +52,7 @@ def sft_losses(
         paths: (N, L + 1) trie states along them.
         smoothing: Share of a target's mass that is spread evenly over all that it is normalized over.
         item_weight: Of the auxiliary loss on whole items.
+        own_rows: What items have for it beside the rows of their codes.
 
     Returns:
         (S,) float32 losses in nats and (S,) tasks, token by token in an order of its own; and the sum of the
@@ -77,19 +79,17 @@ def sft_losses(
     auxiliary = hidden.new_zeros(())
     if item_weight:
         first = kinds == 0
-        of_items = item_losses(scorer, before[first], items[first], codes, smoothing=smoothing)
+        own = None if own_rows is None else own_rows.weight
+        of_items = item_losses(scorer, before[first], items[first], codes, own=own, smoothing=smoothing)
         auxiliary = item_weight * of_items.sum()
     return torch.cat(losses), torch.cat(of_task), auxiliary
 
 
-def _losses_of(
-    sid_model: SIDModel, smoothing: float = 0.0, item_weight: float = 0.0
-) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-    """Return `sft_losses` of a batch for a model, whose SIDs are walked once."""
+def _losses_of(sid_model: SIDModel, **settings: Any) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """Return `sft_losses` of a batch for a model, whose SIDs are walked once; with its further `settings`."""
     codes = torch.tensor(sid_model.prompts.codes).to(sid_model.model.device)
     scorer = sid_model.scorer
-    paths = scorer.trie.walk(codes)
-    return partial(sft_losses, scorer, codes=codes, paths=paths, smoothing=smoothing, item_weight=item_weight)
+    return partial(sft_losses, scorer, codes=codes, paths=scorer.trie.walk(codes), **settings)
 
 
 @torch.no_grad()
@@ -130,12 +130,14 @@ class Supervision:
         tasks: Name of each task, in the order that `Row.task` counts.
         smoothing: As of `sft_losses`, with the next one.
         item_weight: As there.
+        own_rows: As there; a part of the model.
     """
 
     batches: BatchDataset
     tasks: Sequence[str]
     smoothing: float = 0.0
     item_weight: float = 0.0
+    own_rows: nn.Embedding | None = None
 
 
 class SFTTrainer(JudgedByRanking):
@@ -164,7 +166,12 @@ class SFTTrainer(JudgedByRanking):
         """
         self._sid_model = sid_model
         self._validate = validate
-        self._losses = _losses_of(sid_model, supervision.smoothing, supervision.item_weight)
+        self._losses = _losses_of(
+            sid_model,
+            smoothing=supervision.smoothing,
+            item_weight=supervision.item_weight,
+            own_rows=supervision.own_rows,
+        )
         self._meter = Meter(supervision.tasks, sid_model.model.device)
         self._batches = supervision.batches
         super().__init__(
