@@ -17,7 +17,7 @@ def run(*arguments: object) -> None:
 
 @pytest.mark.slow
 def test_a_short_run_of_the_demo_gives_the_six_pictures(tmp_path: Path):
-    settings = ["sidrec/demo/demo.yaml", f"output={tmp_path / 'run'}", "tokenizer.epochs=20", "sft.epochs=2"]
+    settings = ["sidrec/demo/demo.yaml", f"output={tmp_path / 'run'}", "tokenizer.epochs=20", "sft.epochs=4"]
     for stage in ("tokenize", "sft"):
         run("-m", "sidrec", stage, *settings)
     run("scripts/draw_concepts.py", tmp_path / "run", tmp_path / "pictures")
