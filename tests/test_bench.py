@@ -30,6 +30,15 @@ def test_the_ways_of_decoding_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_search_over_a_depth_head_finds_the_best_of_all_items() -> None:
+    command = [sys.executable, "scripts/bench_depth.py", "--quick", "--repeats", "1"]
+    ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "OTHER ITEMS" not in ended.stdout
+    assert "128x4, B=8" in ended.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--rows", "prefix", "--item-dropout", "0.2"], ["--reference"]])
 def test_rows_are_written_planned_and_read(options: list[str]) -> None:
     command = [sys.executable, "scripts/bench_rows.py", "--events", "5000", *options]
