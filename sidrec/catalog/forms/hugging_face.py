@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.frames import arrow_to_frame
@@ -31,6 +32,8 @@ SUBSETS = ("items", "interactions")
 USERS = "users"
 SPLITS = {"train": "train", "validation": "valid", "valid": "valid", "test": "test"}
 """A split of the hub's interactions -> what its events are for."""
+_BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, pa.ArrowException)
+"""What `datasets` raises for its own files when they are damaged: it checks nothing that it reads."""
 
 
 def matches(config: CatalogConfig) -> bool:
@@ -142,7 +145,7 @@ def _told(what: str) -> Iterator[None]:
         yield
     except CatalogError:
         raise
-    except (OSError, ValueError, KeyError, DatasetGenerationError) as error:
+    except (*_BROKEN, DatasetGenerationError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise CatalogError(
             f"{what} cannot be read as a data set of `datasets` ({said[0]}). Check the name and the network, "
