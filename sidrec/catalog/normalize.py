@@ -146,7 +146,22 @@ def name_unknown(unknown: Iterable[str], item_index: pd.Index) -> str:
     """List the first three unknown ids, the first with its nearest known one."""
     distinct = list(dict.fromkeys(unknown))
     names = ", ".join(f'"{item}"' for item in distinct[:3]) + (", ..." if len(distinct) > 3 else "")
-    return f"{names}.{nearest(distinct[0], item_index)}"
+    return f"{names}.{_same_number(distinct[0], item_index) or nearest(distinct[0], item_index)}"
+
+
+def _same_number(item: str, item_index: pd.Index) -> str:
+    """Name the known id that is the same whole number spelled otherwise, as "1.0" or "007", or ''."""
+    number = _whole_number(item)
+    known = next((other for other in item_index if number and _whole_number(other) == number), None)
+    if known is None:
+        return ""
+    return f' Did you mean "{known}"? One file was written with numbers in place of ids; write both as text.'
+
+
+def _whole_number(item: str) -> str:
+    """Return the digits of "1", "1.0" and "001" alike; '' for what is no whole number."""
+    digits = item.removesuffix(".0")
+    return (digits.lstrip("0") or "0") if digits.isdecimal() else ""
 
 
 def _require_rows(frame: pd.DataFrame, name: str) -> None:

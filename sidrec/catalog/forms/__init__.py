@@ -25,6 +25,7 @@ from sidrec.catalog.forms import (
     sequences,
     yelp,
 )
+from sidrec.catalog.forms.paths import require_paths
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
 
@@ -85,6 +86,7 @@ def read_tables(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If the files are of no form, or not of the one that was named, or cannot be read.
     """
+    require_paths(config)
     tables = _form_of(config).read(config)
     if config.users is None:
         return tables
