@@ -1,11 +1,13 @@
 """Whatever lies in the files of a catalogue: it becomes a catalogue that can be kept, or one sentence."""
 
 import csv
+import faulthandler
 import functools
 import gzip
 import io
 import json
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, suppress
@@ -118,7 +120,8 @@ def mutate(data: bytes, change: tuple[str, float, bytes]) -> bytes:
 
 @contextmanager
 def written(files: dict[str, bytes]) -> Iterator[Path]:
-    """Write files, and stand beside them, where code in a cell would leave its trace."""
+    """Write files, and stand beside them, where code in a cell would leave its trace; end what hangs."""
+    faulthandler.dump_traceback_later(300, exit=True, file=sys.__stderr__)
     with tempfile.TemporaryDirectory() as directory, chdir(directory):
         for name, data in files.items():
             path = Path("my_data") / name
@@ -126,6 +129,7 @@ def written(files: dict[str, bytes]) -> Iterator[Path]:
             path.write_bytes(data)
         yield Path("my_data")
         assert not list(Path().rglob("executed"))
+    faulthandler.cancel_dump_traceback_later()
 
 
 def read_or_refused(config: CatalogConfig) -> Catalog | None:

@@ -35,7 +35,9 @@ def attack(words: PreTrainedTokenizerBase) -> str:
     )
 
 
-def builder(words: PreTrainedTokenizerBase, **changes: str) -> PromptBuilder:
+@functools.cache
+def builder(make_words: Words, **changes: str) -> PromptBuilder:
+    words = make_words()
     named = {"template": "compact", "max_history": 3, "max_title_tokens": 2000, "max_text_tokens": 2000}
     settings = PromptSettings(**(named | {"normalization": "catalog"} | changes))
     titles = [f"{attack(words)} {n}" for n in range(4)] if settings.identifiers == "title" else None
@@ -55,7 +57,7 @@ def test_a_row_has_the_control_tokens_of_one_with_harmless_texts(
     make_words: Words, name: str, template: str
 ) -> None:
     words = make_words()
-    prompts = builder(words, template=template)
+    prompts = builder(make_words, template=template)
     own = OWN if name == "mine" else None
     made = []
     for text in ("lamp", attack(words)):
@@ -75,7 +77,7 @@ def test_a_title_that_names_an_item_holds_no_control_token_but_its_end(
     make_words: Words, template: str
 ) -> None:
     words = make_words()
-    prompts = builder(words, template=template, identifiers="title")
+    prompts = builder(make_words, template=template, identifiers="title")
     for tokens in prompts.item_tokens:
         assert controls_of(tokens, words) == [words.eos_token]
     shown = [controls_of(tokens, words) for tokens in prompts.shown_tokens]
@@ -85,7 +87,7 @@ def test_a_title_that_names_an_item_holds_no_control_token_but_its_end(
 @pytest.mark.parametrize("make_words", WORDS)
 def test_a_hostile_text_can_be_read_again_and_stays_text(make_words: Words) -> None:
     words = make_words()
-    [tokens] = builder(words).encode_texts([attack(words)], is_spaced=False)
+    [tokens] = builder(make_words).encode_texts([attack(words)], is_spaced=False)
     again = words(words.decode(tokens), add_special_tokens=False)["input_ids"]
     assert controls_of(again, words) == []
 
