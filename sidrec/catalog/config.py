@@ -76,7 +76,7 @@ class CatalogConfig(Section):
 
     items: Path | None = Field(
         None,
-        description="One row per item: .csv, .tsv, .jsonl, .ndjson (each also .gz), .parquet, LC-Rec "
+        description="One row per item: .csv, .tsv, .jsonl, .ndjson (each also .gz or .zst), .parquet, LC-Rec "
         ".item.json or RecBole .item; or a directory with one *.item.json and one *.inter.json, or one "
         "*.item and one *.inter, or of another form that docs/catalogues.md names, which needs no "
         "interactions; or hf://OWNER/NAME, a data set of Hugging Face.",

@@ -14,6 +14,7 @@ import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.json_files import kind_of, read_object
+from sidrec.catalog.forms.packing import unpacked_name
 from sidrec.catalog.forms.unread import note_codes_and_vectors, shown
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
@@ -57,7 +58,7 @@ def read(config: CatalogConfig) -> Tables:
 
 def is_lcrec(path: Path) -> bool:
     """Say whether a file is JSON as a whole, as against a table."""
-    return path.name.lower().removesuffix(".gz").endswith(".json")
+    return unpacked_name(path).endswith(".json")
 
 
 def read_lcrec_fields(

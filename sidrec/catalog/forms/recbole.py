@@ -16,6 +16,7 @@ import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.chains import PARTS
+from sidrec.catalog.forms.packing import unpacked_name
 from sidrec.catalog.forms.recbole_parts import WHOLE, join_parts, part_of
 from sidrec.catalog.forms.table_files import read_delimited
 from sidrec.catalog.frames import require_distinct
@@ -64,7 +65,7 @@ def read(config: CatalogConfig) -> Tables:
 
 def is_recbole(path: Path) -> bool:
     """Say whether a file is one of the atomic files that are read, by its name."""
-    return path.name.lower().removesuffix(".gz").endswith((".item", ".inter", ".user"))
+    return unpacked_name(path).endswith((".item", ".inter", ".user"))
 
 
 def read_recbole(path: Path, setting: str) -> pd.DataFrame:

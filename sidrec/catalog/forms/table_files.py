@@ -14,10 +14,11 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
 from sidrec.catalog.forms.files import read_utf8, reject_lone_surrogates, require_file
+from sidrec.catalog.forms.packing import unpacked_name
 from sidrec.catalog.frames import arrow_to_frame, require_distinct
 from sidrec.errors import CatalogError
 
-SUFFIXES = ".csv, .tsv, .jsonl, .ndjson (each also with .gz) or .parquet"
+SUFFIXES = ".csv, .tsv, .jsonl, .ndjson (each also with .gz or .zst) or .parquet"
 _MAX_BLOCK_BYTES = 1 << 30
 
 
@@ -34,14 +35,12 @@ def read_table(path: Path, setting: str) -> pd.DataFrame:
     Raises:
         CatalogError: If the file is missing, of unknown form, broken, or has no rows.
     """
-    name = path.name.lower()
-    form = Path(name.removesuffix(".gz")).suffix
+    form = Path(unpacked_name(path)).suffix
     if form in (".csv", ".tsv"):
         frame = read_delimited(path, setting, delimiter="," if form == ".csv" else "\t")
     elif form in (".jsonl", ".ndjson"):
         frame = _read_json_lines(path, setting)
-    elif name.endswith(".parquet"):
-        form = ".parquet"
+    elif path.suffix.lower() == ".parquet":
         frame = _read_parquet(path, setting)
     else:
         require_file(path, setting)
@@ -60,7 +59,7 @@ def read_delimited(path: Path, setting: str, *, delimiter: str, quoted: bool = T
     """Read a delimited text file, all cells as text; every row must have as many cells as the header.
 
     Args:
-        path: The file; its suffix does not matter, but for .gz.
+        path: The file; its suffix does not matter, but for .gz and .zst.
         setting: The option that named it.
         delimiter: One character.
         quoted: Whether double quotes hold a cell together; else they are characters like any other, and a
