@@ -47,7 +47,7 @@ def read_bytes(path: Path, setting: str) -> bytes:
     require_file(path, setting)
     with open_unpacked(path, setting) as stream:
         data = stream.read()
-    _require_data(data, path)
+    require_data(data, path)
     return data
 
 
@@ -103,7 +103,7 @@ def read_blocks(path: Path, setting: str, *, block_bytes: int = BLOCK_BYTES) -> 
     if first_line == 1:
         kept = kept.removeprefix(_BYTE_ORDER_MARK)
     if not has_data:
-        _require_data(kept, path)
+        require_data(kept, path)
     if kept:
         _require_utf8(kept, path, first_line=first_line, position=position)
         yield Block(first_line, kept)
@@ -133,6 +133,35 @@ def read_lines(path: Path, setting: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in numbered if line.strip()]
 
 
+def require_data(data: bytes, path: Path) -> None:
+    """Raise for a file without anything but a byte order mark and white space."""
+    content = data.removeprefix(_BYTE_ORDER_MARK)
+    if not content or content.isspace():
+        raise CatalogError(f"{path} is empty, expected data. Check what wrote it.")
+
+
+def require_no_nul(data: bytes, path: Path, *, first_line: int = 1, position: int = 0) -> None:
+    """Raise for a NUL byte, which no text has; the line and the position are where in the file they begin."""
+    place = data.find(b"\0")
+    if place >= 0:
+        line = first_line + data[:place].count(b"\n")
+        raise CatalogError(
+            f"{path} has a NUL byte at position {position + place} (line {line}), which no text has. If it "
+            "was damaged, copy it again; if it is UTF-16, save it as UTF-8 or set catalog.encoding=utf-16"
+        )
+
+
+def not_utf8(
+    error: UnicodeDecodeError, path: Path, remedy: str, *, first_line: int = 1, position: int = 0
+) -> CatalogError:
+    """Say which byte of a file is not UTF-8, and what to do; the bytes begin in that line and position."""
+    line = first_line + error.object[: error.start].count(b"\n")
+    return CatalogError(
+        f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at position {position + error.start} "
+        f"(line {line}). {remedy}"
+    )
+
+
 def how_to_mend(is_unfinished: bool) -> str:
     """Say what to do about a broken line; `is_unfinished` says that the file has no line end after it."""
     if is_unfinished:
@@ -152,22 +181,13 @@ def reject_lone_surrogates(parsed: object, raw: bytes, where: str) -> None:
             ) from error
 
 
-def _require_data(data: bytes, path: Path) -> None:
-    """Raise for a file without anything but a byte order mark and white space."""
-    content = data.removeprefix(_BYTE_ORDER_MARK)
-    if not content or content.isspace():
-        raise CatalogError(f"{path} is empty, expected data. Check what wrote it.")
-
-
 def _require_utf8(data: bytes, path: Path, *, first_line: int = 1, position: int = 0) -> None:
-    """Raise for bytes that are not UTF-8; the line and the position are where in the file they begin."""
+    """Raise for bytes that are not UTF-8 text; the line and the position are where in the file they begin."""
+    require_no_nul(data, path, first_line=first_line, position=position)
     if data.isascii():
         return
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = first_line + data[: error.start].count(b"\n")
-        raise CatalogError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at position {position + error.start} "
-            f"(line {line}). Save it as UTF-8, e.g. iconv -f latin1 -t utf-8 {path.name}"
-        ) from error
+        remedy = f"Save it as UTF-8, e.g. iconv -f latin1 -t utf-8 {path.name}"
+        raise not_utf8(error, path, remedy, first_line=first_line, position=position) from error

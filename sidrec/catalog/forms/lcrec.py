@@ -25,8 +25,8 @@ def matches(config: CatalogConfig) -> bool:
 
     Items beside CSV files, and without `*.inter.json`, are those of MiniOneRec.
     """
-    path = config.items
-    if config.interactions is not None or path is None or not path.is_dir():
+    path = config.items_path
+    if config.interactions_path is not None or path is None or not path.is_dir():
         return False
     items, interactions = _pair(path)
     return bool(interactions or (items and not any(path.glob("*.csv"))))
@@ -38,11 +38,11 @@ def read(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If there is not one of each file, or one is broken.
     """
-    assert config.items is not None
-    found = _pair(config.items)
+    assert config.items_path is not None
+    found = _pair(config.items_path)
     if [len(paths) for paths in found] != [1, 1]:
         raise CatalogError(
-            f"catalog.items: {config.items} is a directory with {len(found[0])} files *.item.json and "
+            f"catalog.items: {config.items_path} is a directory with {len(found[0])} files *.item.json and "
             f"{len(found[1])} files *.inter.json, expected one of each. "
             "Name the files in catalog.items and catalog.interactions."
         )
@@ -52,7 +52,7 @@ def read(config: CatalogConfig) -> Tables:
         interactions_path, "catalog.interactions", item_id=config.item_id, user_id=config.user_id
     )
     files = (read_file(items, items_path), read_file(interactions, interactions_path))
-    notes = (*note_codes_and_vectors(config.items), *_note_rows(config.items))
+    notes = (*note_codes_and_vectors(config.items_path), *_note_rows(config.items_path))
     return Tables(items, interactions, files=files, notes=notes)
 
 
