@@ -90,17 +90,37 @@ PARQUET = parquet_of(ITEMS)
 RECORDS = [json.loads(line) for line in json_lines(ITEMS).splitlines()]
 REFUSED = {
     # How a row is written
+    "cells divided by what nobody guesses": (
+        Files(ITEMS.replace(",", "~")),
+        r'items\.csv has no column "item_id" .* Columns: item_id~title\. .* set catalog\.separator',
+    ),
+    "quotes that do not close": (
+        Files('item_id,title\nA,"Red lamp\nB,Blue lamp\nC,Green rug\n'),
+        r"items\.csv: the quotes of a cell that begins in line 2 are not closed: .* Close them at the end",
+    ),
+    "words after a quoted cell": (
+        Files(ITEMS + 'D,"Big" mug\n'),
+        r"begins in line 5 are not closed: .* Close",
+    ),
+    # Encodings
+    "Cyrillic of Windows": (
+        Files(ITEMS.encode() + "D,Ваза\n".encode("cp1251")),
+        r"items\.csv is not UTF-8: byte 0xc2 at position 51 \(line 5\)\. Set catalog\.encoding",
+    ),
+    "UTF-16 without its mark": (Files(ITEMS.encode("utf-16-le")), r"items\.csv.* NUL"),
+    "a NUL byte": (Files(ITEMS.replace("Blue", "Bl\0ue")), r"items\.csv.* NUL"),
+    "a spreadsheet that is called a table": (Files(b"PK\x03\x04\x14\x00\x06\xff" * 9), r"items\.csv"),
     "half a last line": (
         Files(events=EVENTS + "u1,A"),
-        r"events\.csv: row 5 .* 2 cells, expected 3: 'u1,A'\. C",
+        r"events\.csv: line 5 has 2 cells, expected 3 .*: 'u1,A'\. .* may have been cut short: copy it again",
     ),
     "a last line of items cut": (
         Files(ITEMS + "D"),
-        r"items\.csv: row 5 .* 1 cells, expected 2: 'D'\. Complete",
+        r"items\.csv: line 5 has 1 cells, expected 2 .*: 'D'\. It",
     ),
     "an unquoted comma": (
         Files(ITEMS + "D,Mug, red\n"),
-        r"row 5 .* 3 cells, expected 2: .* put double quotes",
+        r"items\.csv: line 5 has 3 cells, expected 2 .* mend a cell that contains the separator",
     ),
     "a name twice": (
         Files("item_id,title,title\nA,x,y\n"),
@@ -245,7 +265,7 @@ REFUSED = {
     ),
     "JSON over several lines": (
         json_files(json.dumps(RECORDS[0], indent=1)),
-        r"line 1 is not JSON .* '\{'\. ",
+        r"line 1 is not JSON .* '\{'\. Write one object per line",
     ),
     "JSON one level too deep": (
         json_files({"items": RECORDS}),
@@ -322,6 +342,17 @@ def with_item(item_id: str, title: str) -> str:
 
 
 UNDERSTOOD = {
+    "semicolons": (Files(ITEMS.replace(",", ";"), EVENTS.replace(",", ";")), Understood()),
+    "tabs in a file of commas": (Files(ITEMS.replace(",", "\t")), Understood()),
+    "Latin-1": (
+        Files(with_item("D", "Café").encode("latin-1")),
+        Understood((1, 4, 3), (("D", "Café"),)),
+    ),
+    "UTF-16 of a spreadsheet": (Files(ITEMS.replace(",", "\t").encode("utf-16")), Understood()),
+    "a quote within a cell": (
+        Files(ITEMS.replace("Red lamp", '5" nail')),
+        Understood(items=(("A", '5" nail'),)),
+    ),
     "a byte order mark": (Files("\ufeff" + ITEMS, "\ufeff" + EVENTS), Understood()),
     "line ends of Windows": (Files(ITEMS.replace("\n", "\r\n")), Understood()),
     "line ends of an old Mac": (Files(ITEMS.replace("\n", "\r")), Understood()),

@@ -38,12 +38,12 @@ _BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, Recursio
 
 def matches(config: CatalogConfig) -> bool:
     """Say whether a config names a data set of the hub, or directories that `datasets` saved."""
-    path = config.items
+    path = config.items_path
     if path is None:
         return False
-    if config.interactions is None:
+    if config.interactions_path is None:
         return hub_name(path) is not None or (path / "dataset_dict.json").is_file()
-    return all((directory / "state.json").is_file() for directory in (path, config.interactions))
+    return all((directory / "state.json").is_file() for directory in (path, config.interactions_path))
 
 
 def hub_name(path: Path) -> str | None:
@@ -58,10 +58,10 @@ def read(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If the data set cannot be had, is broken, or has other parts.
     """
-    path = config.items
+    path = config.items_path
     assert path is not None
-    if config.interactions is not None:
-        named = dict(zip(SUBSETS, (path, config.interactions), strict=True))
+    if config.interactions_path is not None:
+        named = dict(zip(SUBSETS, (path, config.interactions_path), strict=True))
         frames = {subset: _load_one(place, subset) for subset, place in named.items()}
         files = [read_file(frames[subset], place) for subset, place in named.items()]
         return _tables(frames, files, config)

@@ -16,9 +16,10 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 def require_paths(config: CatalogConfig) -> None:
     """Raise for a path that the system refuses, a link to nothing, a pipe; absence is left to the readers."""
     for setting in ("items", "interactions", "users"):
-        path: Path | None = getattr(config, setting)
-        if path is not None:
-            _require_path(path, f"catalog.{setting}")
+        named: Path | list[Path] | None = getattr(config, setting)
+        for path in named if isinstance(named, list) else [named]:
+            if path is not None:
+                _require_path(path, f"catalog.{setting}")
 
 
 def _require_path(path: Path, setting: str) -> None:
