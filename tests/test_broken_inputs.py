@@ -77,6 +77,12 @@ def numbers(items: str, events: str) -> Files:
     return Files("item_id,title\n" + "".join(rows), "user_id,item_id\n" + "".join(had))
 
 
+def with_item(item_id: str, title: str) -> str:
+    """The items, and one more before them; both cells quoted."""
+    quoted = ",".join('"' + cell.replace('"', '""') + '"' for cell in (item_id, title))
+    return ITEMS.replace("item_id,title\n", f"item_id,title\n{quoted}\n")
+
+
 def link(to: str) -> Callable[[Path], None]:
     return lambda directory: os.symlink(to, directory / "items.csv")
 
@@ -155,6 +161,18 @@ REFUSED = {
     "ids as a spreadsheet has them": (
         Files("item_id,title\n9.78E+12,Red\n9.78E+12,Blue\n"),
         r'the item_id "9\.78E\+12" is in data rows 1 and 2, expected each item once .* Remove',
+    ),
+    "two ids that a blank tells apart": (
+        Files(ITEMS + "A ,Sofa\n"),
+        r"items\.csv: the item_ids 'A' and 'A ' differ only by white space .* Remove the white",
+    ),
+    "a blank behind the id of an event": (
+        Files(events=EVENTS + "u1,A ,4\n"),
+        r"events\.csv: the item_ids 'A' and 'A ' differ only by white space",
+    ),
+    "an id with a control character": (
+        Files(with_item("D\x1b[31m", "Mug")),
+        r"items\.csv: data row 1 has the item_id 'D\\x1b\[31m' with a control character, .* Remove",
     ),
     "NaN in JSON": (
         json_files(json_lines(ITEMS) + '{"item_id": NaN, "title": "Mug"}\n'),
@@ -333,12 +351,6 @@ class Understood:
     counts: tuple[int, int, int] = (1, 3, 3)
     items: tuple[tuple[str, str], ...] = (("A", "Red lamp"), ("B", "Blue lamp"))
     doubt: str = ""
-
-
-def with_item(item_id: str, title: str) -> str:
-    """The items, and one more before them; both cells quoted."""
-    quoted = ",".join('"' + cell.replace('"', '""') + '"' for cell in (item_id, title))
-    return ITEMS.replace("item_id,title\n", f"item_id,title\n{quoted}\n")
 
 
 UNDERSTOOD = {

@@ -11,7 +11,8 @@ from sidrec.catalog.columns import as_strings, require_column, source_of
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.files import read_utf8
 from sidrec.catalog.forms.separate import dialect_of, read_items
-from sidrec.catalog.normalize import name_unknown, normalize_items
+from sidrec.catalog.ids import name_unknown
+from sidrec.catalog.normalize import normalize_items
 from sidrec.catalog.template import text_columns
 from sidrec.errors import CatalogError
 
