@@ -33,7 +33,7 @@ from sidrec.catalog.tables import Tables
 from sidrec.catalog.template import render_texts
 from sidrec.errors import CatalogError, ConfigError
 
-_TABLES = re.compile(r"\.(csv|tsv|jsonl|ndjson)(\.gz)?$|\.parquet$", re.IGNORECASE)
+_TABLES = re.compile(r"\.(csv|tsv|jsonl|ndjson)(\.gz|\.zst)?$|\.parquet$", re.IGNORECASE)
 BY_ROWS = "none"
 """Given as the column of the time: there is none, and the order of the rows is that of the events."""
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*")

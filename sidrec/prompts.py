@@ -22,19 +22,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sidrec.artifacts import read_json, write_json
 from sidrec.decoding.prompts import shared_beginning
+from sidrec.plain_text import PlainText, encode_inside
 from sidrec.sections import Normalization
 from sidrec.tasks.template import Slot, Template, read_template
 from sidrec.tasks.wordings import BUILT_IN, Style
 from sidrec.trie_arrays import code_table
 from sidrec.vocabulary import SIDVocabulary
-from tokenizer.semantic_ids import sid_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PLAIN_CHAT = "### Instruction:\n{instruction}\n\n### Response:\n"
 MARK = "\ue000"  # for private use: stands in no template of a chat
-SID_IN_TEXT = r"<(?=[a-z]+_\d+>)"
 
 
 class PromptSettings(BaseModel):
@@ -111,9 +110,7 @@ class PromptBuilder:
         """
         self.settings = settings
         self._text_tokenizer = text_tokenizer
-        others = [token for token in text_tokenizer.get_added_vocab() if not re.match(SID_IN_TEXT, token)]
-        starts = [f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in others if len(token) > 1]
-        self._reserved = re.compile("|".join([SID_IN_TEXT, *starts]))
+        self._plain_text = PlainText(text_tokenizer)
         bos = text_tokenizer.bos_token_id
         self.bos_id: int = text_tokenizer.eos_token_id if bos is None else bos
         self.eos_id: int = text_tokenizer.eos_token_id
@@ -182,16 +179,14 @@ class PromptBuilder:
     def encode_texts(self, texts: Sequence[str], *, is_spaced: bool) -> list[list[int]]:
         """Return the tokens of texts as they stand within a prompt, whole; [] for an empty text.
 
-        What looks like a SID token or another added token (`<|im_end|>`) in it stays text, also after
-        decoding.
+        No token of them is a token of control, see `sidrec.plain_text`.
 
         Args:
             texts: From the catalogue.
             is_spaced: Whether a space stands before a text, and belongs to it.
         """
         space = " " if is_spaced else ""
-        shown = [space + self._reserved.sub(r"\g<0> ", text) for text in texts if text]
-        encoded = iter(self._encode_inside(shown, split_special_tokens=True))
+        encoded = iter(self._plain_text.encode([space + text for text in texts if text]))
         return [next(encoded) if text else [] for text in texts]
 
     def _pieces(self, words: Sequence[str], slots: Sequence[Slot]) -> Pieces:
@@ -218,17 +213,4 @@ class PromptBuilder:
         return chat, []
 
     def _encode_words(self, text: str) -> list[int]:
-        return self._encode_inside([text])[0]
-
-    def _encode_inside(self, texts: list[str], *, split_special_tokens: bool = False) -> list[list[int]]:
-        """Encode texts as what they are, parts of a longer one: some tokenizers open a text with a space."""
-        if not texts:
-            return []
-        anchor = sid_token(0, 0)
-        encoded = self._text_tokenizer(
-            [anchor + text for text in texts],
-            add_special_tokens=False,
-            split_special_tokens=split_special_tokens,
-            return_attention_mask=False,
-        )
-        return [tokens[1:] for tokens in encoded["input_ids"]]
+        return encode_inside(self._text_tokenizer, [text])[0]

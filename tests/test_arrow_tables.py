@@ -55,3 +55,11 @@ def test_a_column_that_is_there_twice_is_refused() -> None:
         CatalogError, match=r'^items has more than one column "item_id"\. Rename or remove one'
     ):
         Catalog(twice, pa.table(EVENTS))
+
+
+def test_a_table_whose_texts_point_outside_of_it_is_refused() -> None:
+    """As a damaged file has it: to read such a text is to read the memory behind it."""
+    offsets = pa.array([0, 1 << 20, 6], pa.int32()).buffers()[1]
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"MugPot")])
+    with pytest.raises(CatalogError, match=r"items is damaged \(.*\)\. Write or copy it again"):
+        Catalog(pa.table({"item_id": ["7", "8"], "title": texts}), pa.table(EVENTS))

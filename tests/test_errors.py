@@ -78,8 +78,8 @@ def tables(
             {"events": EVENTS + ",A,4\n"}, r"events\.csv: data row 4 has an empty user_id", id="empty-user-id"
         ),
         pytest.param(
-            {"items": ITEMS.encode() + b"D,Caf\xe9\n"},
-            r"items\.csv is not UTF-8: byte 0xe9 at position 54 \(line 5\)",
+            {"items": ITEMS.encode() + "D,Ваза\n".encode("cp1251")},
+            r"items\.csv is not UTF-8: byte 0xc2 at position 51 \(line 5\)\. Set catalog\.encoding to",
             id="not-utf-8",
         ),
         pytest.param(

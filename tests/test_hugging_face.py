@@ -173,3 +173,13 @@ def test_a_broken_data_set_is_refused(tmp_path: Path) -> None:
     config = CatalogConfig(items=tmp_path / "i", interactions=tmp_path / "set" / "interactions")
     with pytest.raises(CatalogError, match=r"catalog\.interactions: .*interactions cannot be read as a data"):
         read_tables(config)
+
+
+@pytest.mark.parametrize("name", ["dataset_dict.json", "items/state.json", "items/dataset_info.json"])
+def test_a_data_set_with_a_damaged_description_is_refused(tmp_path: Path, name: str) -> None:
+    DatasetDict({"items": ITEMS, "interactions": EVENTS}).save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / name).write_text("0")
+    with pytest.raises(
+        CatalogError, match=r"saved cannot be read as a data set of `datasets` \('int' object"
+    ):
+        read_tables(CatalogConfig(items=tmp_path / "saved"))

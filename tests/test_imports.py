@@ -42,7 +42,7 @@ FLOORS = """
     attention output_rows sid_rows depth_model
     config tasks.template
     catalog embedding baselines.config generations item_sum item_positions moving_average objectives
-    vocabulary trie rewards metrics artifacts
+    vocabulary plain_text trie rewards metrics artifacts
     trie_arrays
     tokenizer_config rl_config
     progress

@@ -95,8 +95,8 @@ def test_atomic_events_go_with_a_table_of_items(tmp_path: Path) -> None:
         ("item_id:token\tt:token\tt:float\n1\ta\t2\n", EVENTS, r'set\.item has more than one column "t"'),
         ("item_id:token\tt:token\n", EVENTS, r"set\.item has a header but no rows"),
         ("", EVENTS, r"set\.item is empty"),
-        ("item_id:token\tt:token\n1\ta\tb\n", EVENTS, r"set\.item: row 2 \(the header is row 1\) has 3 cells"
-         r", expected 2: .*Complete the row, or mend a cell that contains the separator"),
+        ("item_id:token\tt:token\n1\ta\tb\n", EVENTS, r"set\.item: line 2 has 3 cells"
+         r", expected 2 .*Complete the row, or mend a cell that contains the separator"),
         ("item_id:token\tt:token\n007\ta\n", EVENTS, r"set\.inter: 2 of 4 events \(the first in data row 1\) "
          r'have items that set\.item does not have: "1\.0"'),
         (ITEMS, EVENTS.replace("\t10\n", "\tsoon\n"), r'set\.inter: row 3 \(the header is row 1\) has "soon" '

@@ -23,9 +23,9 @@ from sidrec.catalog.columns import as_strings, positions, source_of
 from sidrec.catalog.config import FiltersConfig
 from sidrec.catalog.filters import apply_filters
 from sidrec.catalog.frames import ArrowTable, as_frame
+from sidrec.catalog.ids import name_unknown
 from sidrec.catalog.normalize import (
     BY_ROWS,
-    name_unknown,
     normalize_interactions,
     normalize_items,
     normalize_users,

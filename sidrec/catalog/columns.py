@@ -24,7 +24,7 @@ def require_column(frame: pd.DataFrame, column: str, *, setting: str, default: s
         columns = [str(name) for name in frame.columns]
         raise CatalogError(
             f'{source_of(frame, default)} has no column "{column}" ({setting}).{nearest(column, columns)} '
-            f"Columns: {', '.join(columns)}. Set {setting} to one of them."
+            f"Columns: {', '.join(columns)}. {_one_column(frame)}Set {setting} to one of them."
         )
     return frame[column]
 
@@ -81,6 +81,14 @@ def parse_timestamps(column: pd.Series, *, source: str) -> np.ndarray:
     if pd.api.types.is_integer_dtype(numbers) and numbers.max() <= np.iinfo(np.int64).max:
         return numbers.to_numpy(dtype=np.int64)
     return floats
+
+
+def _one_column(frame: pd.DataFrame) -> str:
+    """Say what it may be that a text file seems to have a single column."""
+    is_delimited = str(frame.attrs.get("form", "")).startswith(("CSV", "TSV"))
+    if not is_delimited or len(frame.columns) > 1:
+        return ""
+    return "If that is several, set catalog.separator to the character between them. "
 
 
 def _seconds(dates: pd.Series, column: pd.Series, source: str) -> np.ndarray:

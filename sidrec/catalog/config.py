@@ -74,19 +74,20 @@ class FiltersConfig(Section):
 class CatalogConfig(Section):
     """Where the two tables lie and what their columns mean."""
 
-    items: Path | None = Field(
+    items: Path | list[Path] | None = Field(
         None,
-        description="One row per item: .csv, .tsv, .jsonl, .ndjson (each also .gz), .parquet, LC-Rec "
-        ".item.json or RecBole .item; or a directory with one *.item.json and one *.inter.json, or one "
-        "*.item and one *.inter, or of another form that docs/catalogues.md names, which needs no "
-        "interactions; or hf://OWNER/NAME, a data set of Hugging Face.",
+        description="One row per item: .csv, .tsv, .jsonl, .ndjson (each also .gz or .zst), .parquet, LC-Rec "
+        ".item.json or RecBole .item; several files by a pattern such as `items-*.csv` or as a list; or a "
+        "directory with one *.item.json and one *.inter.json, or one *.item and one *.inter, or of another "
+        "form that docs/catalogues.md names, which needs no interactions; or hf://OWNER/NAME, a data set of "
+        "Hugging Face.",
     )
-    interactions: Path | None = Field(
+    interactions: Path | list[Path] | None = Field(
         None,
         description="One row per event (who had what, when), in the same formats, LC-Rec .inter.json or "
-        "RecBole .inter.",
+        "RecBole .inter. The files of a pattern are read in the order of their names, 2 before 10.",
     )
-    users: Path | None = Field(
+    users: Path | list[Path] | None = Field(
         None,
         description="One row per user of the interactions, in the same formats; for tasks of SFT that say "
         "something of the user. Absent: the *.user of a RecBole directory, if there is one.",
@@ -110,6 +111,21 @@ class CatalogConfig(Section):
     ) = Field(
         None,
         description="Form of the files; absent: recognised by their names and first lines.",
+    )
+    separator: str | None = Field(
+        None,
+        description="Of the cells of .csv and .tsv files: one character, or `\\t` for a tab. Absent: comma, "
+        "semicolon, tab or |, told by the first rows.",
+    )
+    quoting: bool = Field(
+        True,
+        description="Of .csv and .tsv files: double quotes around a cell hold it together. false: they are "
+        "characters like any other.",
+    )
+    encoding: str | None = Field(
+        None,
+        description="Of .csv, .tsv and .jsonl files without a byte order mark: cp1252, cp1251, gbk, ... "
+        "Absent: UTF-8, or Windows-1252 (and so Latin-1) where the letters leave no doubt.",
     )
     item_id: str = Field(
         "item_id", description="Column of the item id, in both tables. Ids are text: 007 is not 7."
@@ -150,6 +166,43 @@ class CatalogConfig(Section):
     filters: FiltersConfig = Field(
         default_factory=FiltersConfig, description="What is left out of the catalogue before it is split."
     )
+
+    @property
+    def items_path(self) -> Path | None:
+        """The one path that `items` names; None for a list, which is one of tables."""
+        return None if isinstance(self.items, list) else self.items
+
+    @property
+    def interactions_path(self) -> Path | None:
+        """As `items_path`."""
+        return None if isinstance(self.interactions, list) else self.interactions
+
+    @field_validator("items", "interactions", "users", mode="before")
+    @classmethod
+    def _names_files(cls, value: object) -> object:
+        named = value if isinstance(value, list) else [value]
+        if value is not None and not all(isinstance(each, str | Path) for each in named):
+            raise ValueError("expected a path, or a list of paths")
+        return value
+
+    @field_validator("separator")
+    @classmethod
+    def _is_one_character(cls, value: str | None) -> str | None:
+        value = "\t" if value == "\\t" else value
+        if value is not None and (
+            len(value) != 1 or not value.isascii() or value.isalnum() or value in '"\r\n\0'
+        ):
+            raise ValueError('expected one character that is no letter or digit, such as ";"')
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, value: str | None) -> str | None:
+        try:
+            "a".encode(value or "utf-8")  # an empty text is not even tried
+        except (LookupError, ValueError) as error:
+            raise ValueError("expected an encoding that Python knows, such as cp1252") from error
+        return value
 
 
 class SplitConfig(Section):

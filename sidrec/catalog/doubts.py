@@ -23,6 +23,7 @@ COLD_SHARE = 0.2
 LONG_TEXT = 10_000
 SHORT_TEXT = 8
 _SHOWN = 3
+_WRITTEN_FOR_NONE = ("nan", "null", "none", "na", "n/a", "nat", "<na>", "#n/a", "undefined")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ def _ids(catalog: Catalog) -> Iterator[Doubt]:
                 f"{len(twice):,} {what} ids differ from another only by case or leading zeros, such as "
                 f'"{pair[0]}" and "{pair[1]}"',
                 "ids are text, so these are different ones; if they should not be, mend what wrote the files",
+            )
+        missing = ids[ids.str.casefold().isin(_WRITTEN_FOR_NONE)]
+        if len(missing):
+            yield Doubt(
+                f'"{missing.iloc[0]}" is the id of one of the {what}s, and what is written for none',
+                "ids are text, so it is one like any other; if it should be none, remove its rows",
             )
 
 

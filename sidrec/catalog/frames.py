@@ -44,9 +44,13 @@ def arrow_to_frame(table: pa.Table, name: str) -> pd.DataFrame:
     """Return an Arrow table as a data frame in which whole numbers stay whole beside missing ones.
 
     Raises:
-        CatalogError: If a column name occurs twice.
+        CatalogError: If the table is damaged, or a column name occurs twice.
     """
     require_distinct(table.column_names, name)
+    try:
+        table.validate(full=True)  # what reads a damaged one ends the process, or reads what lies elsewhere
+    except pa.ArrowInvalid as error:
+        raise CatalogError(f"{name} is damaged ({error}). Write or copy it again.") from error
     for place, field in enumerate(table.schema):
         if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
             plain = table.column(place).cast(_without_views(field.type))  # pandas has no lists of views

@@ -10,8 +10,9 @@ import pandas as pd
 from sidrec.catalog.columns import as_strings, require_column, source_of
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.files import read_utf8
-from sidrec.catalog.forms.separate import read_items
-from sidrec.catalog.normalize import name_unknown, normalize_items
+from sidrec.catalog.forms.separate import dialect_of, read_items
+from sidrec.catalog.ids import name_unknown
+from sidrec.catalog.normalize import normalize_items
 from sidrec.catalog.template import text_columns
 from sidrec.errors import CatalogError
 
@@ -35,7 +36,7 @@ def read_new_items(
     if isinstance(table, pd.DataFrame):
         frame = table
     else:
-        frame = read_items(table, item_id=_item_id_of(config), setting="--items")
+        frame = read_items(table, item_id=_item_id_of(config), setting="--items", dialect=dialect_of(config))
     item_id, text, title = _columns_of(frame, config, known)
     items = normalize_items(frame, item_id=item_id, text=text, title=title)
     taken = set(known["item_id"])
@@ -99,7 +100,7 @@ def _ids_in(path: Path, config: CatalogConfig) -> list[str]:
         lines = read_utf8(path, "--retire").decode("utf-8").splitlines()
         return [line.strip() for line in lines if line.strip()]
     item_id = _item_id_of(config)
-    frame = read_items(path, item_id=item_id, setting="--retire")
+    frame = read_items(path, item_id=item_id, setting="--retire", dialect=dialect_of(config))
     column = require_column(frame, item_id, setting="catalog.item_id", default="retire")
     return as_strings(column).tolist()
 

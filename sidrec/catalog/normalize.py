@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from sidrec.catalog.columns import as_strings, parse_timestamps, positions, require_column, source_of
+from sidrec.catalog.columns import as_strings, parse_timestamps, require_column, source_of
 from sidrec.catalog.config import FiltersConfig
+from sidrec.catalog.ids import name_unknown, require_ids, require_known, require_once
 from sidrec.catalog.template import render_texts
-from sidrec.errors import CatalogError, nearest
+from sidrec.errors import CatalogError
 
 TITLE_CHARACTERS = 60
 BY_ROWS = "rows"
@@ -35,15 +36,15 @@ def normalize_items(
     `text` is what `render_texts` takes. Rows that `filters` will drop are not refused; None: nothing will.
 
     Raises:
-        CatalogError: If a column is missing, an id is empty or there twice, or an item has no text.
+        CatalogError: If a column is missing, an id is none or there twice, or an item has no text.
     """
     name = source_of(items, "items")
     _require_rows(items, name)
     ids = as_strings(require_column(items, item_id, setting="catalog.item_id", default="items"))
-    _require_ids(ids, column=item_id, name=name)
+    require_ids(ids, column=item_id, name=name)
     if filters is None or filters.duplicate_items == "error":
         or_set = "" if filters is None else ", or set catalog.filters.duplicate_items=first"
-        _require_once(ids, column=item_id, name=name, what="item", or_set=or_set)
+        require_once(ids, column=item_id, name=name, what="item", or_set=or_set)
     texts = render_texts(items, text, item_id=item_id)
     empty = next((row for row, rendered in enumerate(texts) if not rendered), None)
     if empty is not None and (filters is None or filters.empty_texts == "error"):
@@ -84,7 +85,7 @@ def normalize_interactions(
     refused.
 
     Raises:
-        CatalogError: If a column is missing, an id empty, an item unknown, a time neither number nor date, a
+        CatalogError: If a column is missing, an id none, an item unknown, a time neither number nor date, a
             rating no number, or an event of no part.
     """
     filters = filters or FiltersConfig()
@@ -96,10 +97,10 @@ def normalize_interactions(
     items = as_strings(
         require_column(interactions, item_id, setting="catalog.item_id", default="interactions")
     )
-    _require_ids(users, column=user_id, name=name)
-    _require_ids(items, column=item_id, name=name)
+    require_ids(users, column=user_id, name=name)
+    require_ids(items, column=item_id, name=name, among=item_ids)
     if filters.unknown_items == "error":
-        _require_known(items, item_ids, name=name, items_name=items_name)
+        require_known(items, item_ids, name=name, items_name=items_name)
     times, order = _times(interactions, timestamp, name)
     table = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
     if (column := _column(interactions, rating, "rating", setting="catalog.rating")) is not None:
@@ -124,8 +125,8 @@ def normalize_users(
     name = source_of(users, "users")
     _require_rows(users, name)
     ids = as_strings(require_column(users, user_id, setting="catalog.user_id", default="users"))
-    _require_ids(ids, column=user_id, name=name)
-    _require_once(ids, column=user_id, name=name, what="user")
+    require_ids(ids, column=user_id, name=name)
+    require_once(ids, column=user_id, name=name, what="user")
     places = pd.Index(ids).get_indexer(pd.Index(user_ids))
     absent = [known for known, place in zip(user_ids, places.tolist(), strict=True) if place < 0]
     if absent:
@@ -142,50 +143,10 @@ def normalize_users(
     return table.iloc[places].reset_index(drop=True)
 
 
-def name_unknown(unknown: Iterable[str], item_index: pd.Index) -> str:
-    """List the first three unknown ids, the first with its nearest known one."""
-    distinct = list(dict.fromkeys(unknown))
-    names = ", ".join(f'"{item}"' for item in distinct[:3]) + (", ..." if len(distinct) > 3 else "")
-    return f"{names}.{nearest(distinct[0], item_index)}"
-
-
 def _require_rows(frame: pd.DataFrame, name: str) -> None:
     """Raise for a table without rows."""
     if not len(frame):
         raise CatalogError(f"{name} has no rows, expected one at least. Check what made the table.")
-
-
-def _require_ids(ids: pd.Series, *, column: str, name: str) -> None:
-    """Raise for an id that is empty or only white space."""
-    empty = (ids.str.strip() == "").to_numpy()
-    if empty.any():
-        raise CatalogError(
-            f"{name}: data row {int(np.argmax(empty)) + 1} has an empty {column}, expected an id "
-            f"({int(empty.sum())} such rows). Fill it in or remove the row."
-        )
-
-
-def _require_once(ids: pd.Series, *, column: str, name: str, what: str, or_set: str = "") -> None:
-    """Raise for an id that two rows have; `or_set` is said of a setting that allows it."""
-    repeated = ids[ids.duplicated()]
-    if len(repeated):
-        first = repeated.iloc[0]
-        rows = np.flatnonzero(ids == first)[:2] + 1
-        raise CatalogError(
-            f'{name}: the {column} "{first}" is in data rows {rows[0]} and {rows[1]}, expected each {what} '
-            f"once ({len(repeated)} rows too many). Remove the duplicates{or_set}."
-        )
-
-
-def _require_known(items: pd.Series, item_ids: pd.Series, *, name: str, items_name: str) -> None:
-    """Raise for events whose item is not in the table of items."""
-    unknown = items[positions(items, item_ids) < 0]
-    if len(unknown):
-        raise CatalogError(
-            f"{name}: {len(unknown)} of {len(items)} events (the first in data row {unknown.index[0] + 1}) "
-            f"have items that {items_name} does not have: {name_unknown(unknown, pd.Index(item_ids))} "
-            "Add the items, remove the events, or set catalog.filters.unknown_items=drop."
-        )
 
 
 def _times(interactions: pd.DataFrame, timestamp: str | None, name: str) -> tuple[np.ndarray, str]:

@@ -23,7 +23,7 @@ from sidrec.catalog.columns import as_strings
 from sidrec.catalog.normalize import BY_ROWS
 from sidrec.errors import CatalogError
 
-_BREAKS = re.compile(r"[\t\r\n]")
+_BREAKS = re.compile(r"[\t\r\n\0]")
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,6 @@ def _atomic(table: pd.DataFrame, file: str) -> tuple[str, int]:
         header.append(f"{name}:{'token' if is_id else 'float' if numbers else 'token_seq'}")
         cells = as_strings(table[name]).tolist()
         with_breaks = [cell for cell in cells if _BREAKS.search(cell)]
-        if is_id and with_breaks:
-            raise CatalogError(
-                f"{file}: the {name} {with_breaks[0]!r} cannot be in a RecBole file, expected an id without "
-                "tabs and line ends. Change the id, or write another form."
-            )
         broken += len(with_breaks)
         columns.append([_BREAKS.sub(" ", cell) for cell in cells] if with_breaks else cells)
     lines = ("\t".join(cells) for cells in zip(*columns, strict=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms import (
@@ -25,7 +26,8 @@ from sidrec.catalog.forms import (
     sequences,
     yelp,
 )
-from sidrec.catalog.tables import Tables, read_file
+from sidrec.catalog.forms.paths import require_paths
+from sidrec.catalog.tables import Tables
 from sidrec.errors import CatalogError
 
 
@@ -85,17 +87,49 @@ def read_tables(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If the files are of no form, or not of the one that was named, or cannot be read.
     """
+    require_paths(config)
     tables = _form_of(config).read(config)
-    if config.users is None:
-        return tables
-    users = separate.read_users(config.users, user_id=config.user_id)
-    return replace(tables, users=users, files=(*tables.files, read_file(users, config.users)))
+    if config.users is not None:
+        tables = _with_users(tables, config.users, config)
+    _require_text_files(tables, config)
+    return tables
+
+
+def _with_users(tables: Tables, named: Path | list[Path], config: CatalogConfig) -> Tables:
+    """Add the users that a config names."""
+    users = separate.read_users(named, config)
+    return replace(
+        tables,
+        users=users.frame,
+        files=(*tables.files, *users.files),
+        notes=(*tables.notes, *users.notes),
+    )
+
+
+def _require_text_files(tables: Tables, config: CatalogConfig) -> None:
+    """Raise for a setting on how text files are written where none was read that has it."""
+    delimited = ("CSV", "TSV")
+    acting = {"separator": delimited, "quoting": delimited, "encoding": (*delimited, "JSONL", "NDJSON")}
+    for name, forms in acting.items():
+        is_set = getattr(config, name) != type(config).model_fields[name].default
+        if is_set and not any(file.form.startswith(forms) for file in tables.files):
+            raise CatalogError(
+                f"catalog.{name} changes nothing: none of the files is a table in {' or '.join(forms)}. "
+                "Leave it out."
+            )
 
 
 def _form_of(config: CatalogConfig) -> Form:
     """Return the form that a config names, or whose files it names."""
     if config.items is None:
         raise CatalogError("catalog.items is not set, expected a file of items. Set catalog.items=FILE.")
+    if isinstance(config.items, list) or isinstance(config.interactions, list):
+        if config.format not in (None, "tables"):
+            raise CatalogError(
+                f"catalog.format={config.format} takes no list of files in catalog.items or "
+                "catalog.interactions. Name one, or leave catalog.format out for tables."
+            )
+        return FORMS["tables"]
     if config.format is not None:
         return FORMS[config.format]
     found = [name for name, form in FORMS.items() if form.matches(config)]

@@ -46,30 +46,33 @@ def is_edition(config: CatalogConfig, edition: str) -> bool:
 
     Two files with names of columns set in the config are tables like any other.
     """
-    if config.items is None or (config.interactions is None and not config.items.is_dir()):
+    if config.items_path is None or (config.interactions_path is None and not config.items_path.is_dir()):
         return False
     own_names = (config.item_id, config.user_id) != ("item_id", "user_id")
-    if config.interactions is not None and own_names:
+    if config.interactions_path is not None and own_names:
         return False
-    return _find_files(config.items, config.interactions).edition == edition
+    return _find_files(config.items_path, config.interactions_path).edition == edition
 
 
 def require_edition(config: CatalogConfig, edition: str) -> AmazonFiles:
     """Find the files, and raise if they are of another edition than `catalog.format` says."""
-    assert config.items is not None
-    for path, setting in ((config.items, "catalog.items"), (config.interactions, "catalog.interactions")):
+    assert config.items_path is not None
+    for path, setting in (
+        (config.items_path, "catalog.items"),
+        (config.interactions_path, "catalog.interactions"),
+    ):
         if path is not None and not path.is_dir():
             require_file(path, setting)
-    if config.interactions is None and not config.items.is_dir():
+    if config.interactions_path is None and not config.items_path.is_dir():
         raise CatalogError(
-            f"catalog.interactions is not set, but catalog.items is the file {config.items}. Set "
+            f"catalog.interactions is not set, but catalog.items is the file {config.items_path}. Set "
             "catalog.interactions to the file of reviews, or catalog.items to the directory of both."
         )
-    files = _find_files(config.items, config.interactions)
+    files = _find_files(config.items_path, config.interactions_path)
     if files.edition is not None and files.edition != edition:
         raise CatalogError(
-            f"catalog.format=amazon{edition}, but {config.items} has the keys of amazon{files.edition} in "
-            f"its first lines. Set catalog.format=amazon{files.edition}, or leave it out."
+            f"catalog.format=amazon{edition}, but {config.items_path} has the keys of amazon{files.edition} "
+            f"in its first lines. Set catalog.format=amazon{files.edition}, or leave it out."
         )
     return files
 

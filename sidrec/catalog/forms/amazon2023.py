@@ -86,7 +86,7 @@ def _event_paths(files: amazon.AmazonFiles, config: CatalogConfig) -> list[Path]
     """Return the files of events: one, or those of the three parts in their order."""
     parts = {path: named for path in files.ratings if (named := _SPLIT_NAME.fullmatch(path.name)) is not None}
     others = [path for path in (*files.reviews, *files.ratings) if path not in parts]
-    if not parts or others or config.interactions in parts:
+    if not parts or others or config.interactions_path in parts:
         pattern = "NAME.jsonl, NAME.csv, or NAME.train.csv, NAME.valid.csv and NAME.test.csv, each also .gz"
         return [require_one([*others, *parts], config, what="reviews", pattern=pattern)]
     by_split = {named.group(2).lower(): path for path, named in parts.items()}
@@ -94,8 +94,9 @@ def _event_paths(files: amazon.AmazonFiles, config: CatalogConfig) -> list[Path]
     if [len(parts), len(by_split), len(stems)] != [len(PARTS), len(PARTS), 1]:
         names = ", ".join(path.name for path in parts)
         raise CatalogError(
-            f"{config.interactions or config.items} has {names}, expected NAME.train.csv, NAME.valid.csv and "
-            "NAME.test.csv of one NAME, each also .gz. Add what is missing, or move away what is not of it."
+            f"{config.interactions_path or config.items_path} has {names}, expected NAME.train.csv, "
+            "NAME.valid.csv and NAME.test.csv of one NAME, each also .gz. Add what is missing, or move away "
+            "what is not of it."
         )
     return [by_split[split] for split in PARTS]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
+from sidrec.catalog.forms.several import find_files
 from sidrec.catalog.forms.unread import shown
 from sidrec.catalog.tables import Tables
 from sidrec.errors import CatalogError
@@ -15,14 +16,14 @@ from sidrec.errors import CatalogError
 
 def complete(tables: Tables, config: CatalogConfig) -> Tables:
     """Add a note on the files of the directory left unread; what `catalog.users` names will be read."""
-    if config.items is None or not config.items.is_dir():
+    if config.items_path is None or not config.items_path.is_dir():
         return tables
-    named = [] if config.users is None else [config.users]
+    named = [] if config.users is None else find_files(config.users, "catalog.users")
     was_read = {path.resolve() for path in (*(file.path for file in tables.files), *named)}
-    unread = [path.name for path in files_in(config.items) if path.resolve() not in was_read]
+    unread = [path.name for path in files_in(config.items_path) if path.resolve() not in was_read]
     if not unread:
         return tables
-    note = f"{config.items}: {counted(len(unread), 'other file')} left unread: {shown(unread)}."
+    note = f"{config.items_path}: {counted(len(unread), 'other file')} left unread: {shown(unread)}."
     return replace(tables, notes=(*tables.notes, note))
 
 
@@ -44,7 +45,7 @@ def require_one(found: list[Path], config: CatalogConfig, *, what: str, pattern:
         else f"Add {pattern}."
     )
     raise CatalogError(
-        f"catalog.items: {config.items} has {held}, expected one file of {what} ({pattern}). {mend}"
+        f"catalog.items: {config.items_path} has {held}, expected one file of {what} ({pattern}). {mend}"
     )
 
 

@@ -1,20 +1,17 @@
-"""Files to checked bytes: existence, gzip, UTF-8. What the bytes mean is left to the forms."""
+"""Files to checked bytes: existence, packing, UTF-8. What the bytes mean is left to the forms."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
+from sidrec.catalog.forms.packing import open_unpacked
 from sidrec.errors import CatalogError
 
 BLOCK_BYTES = 16 << 20
 _FIRST_LINE_BYTES = 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -41,13 +38,26 @@ class Block:
     data: bytes
 
 
-def read_utf8(path: Path, setting: str) -> bytes:
-    """Read a text file, unzipped when its name ends in .gz, without byte order mark, known to be UTF-8.
+def read_bytes(path: Path, setting: str) -> bytes:
+    """Read a whole file that is not empty, unpacked when its name ends in .gz or .zst.
 
     Raises:
-        CatalogError: If the file is missing, empty, cut short, not UTF-8, or named .gz and not gzip.
+        CatalogError: If the file is missing, empty, cut short, or not packed as its name says.
     """
-    data = _read_bytes(path, setting)
+    require_file(path, setting)
+    with open_unpacked(path, setting) as stream:
+        data = stream.read()
+    require_data(data, path)
+    return data
+
+
+def read_utf8(path: Path, setting: str) -> bytes:
+    """Read a text file, unpacked when it is packed, without byte order mark, known to be UTF-8.
+
+    Raises:
+        CatalogError: If the file is missing, empty, cut short, not UTF-8, or not packed as its name says.
+    """
+    data = read_bytes(path, setting).removeprefix(_BYTE_ORDER_MARK)
     _require_utf8(data, path)
     return data
 
@@ -56,9 +66,9 @@ def read_utf8_or_latin1(path: Path, setting: str) -> str:
     """Read a text file of before UTF-8 was usual: as UTF-8, or as Latin-1 if it is not that.
 
     Raises:
-        CatalogError: If the file is missing, empty, cut short, or named .gz and not gzip.
+        CatalogError: If the file is missing, empty, cut short, or not packed as its name says.
     """
-    data = _read_bytes(path, setting)
+    data = read_bytes(path, setting).removeprefix(_BYTE_ORDER_MARK)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -78,27 +88,22 @@ def read_blocks(path: Path, setting: str, *, block_bytes: int = BLOCK_BYTES) -> 
     """
     require_file(path, setting)
     first_line, position, kept, has_data = 1, 0, b"", False
-    try:
-        with _open_unpacked(path) as stream:
-            while chunk := stream.read(block_bytes):
-                lines, line_end, rest = chunk.rpartition(b"\n")
-                kept, data = (rest, kept + lines + line_end) if line_end else (kept + rest, b"")
-                if data:
-                    if first_line == 1:
-                        data = data.removeprefix(_BYTE_ORDER_MARK)
-                    has_data = has_data or bool(data.strip())
-                    _require_utf8(data, path, first_line=first_line, position=position)
-                    yield Block(first_line, data)
-                    first_line += data.count(b"\n")
-                    position += len(data)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _broken_gzip(path, error) from error
-    except OSError as error:
-        raise _unreadable(path, setting, error) from error
+    with open_unpacked(path, setting) as stream:
+        while chunk := stream.read(block_bytes):
+            lines, line_end, rest = chunk.rpartition(b"\n")
+            kept, data = (rest, kept + lines + line_end) if line_end else (kept + rest, b"")
+            if data:
+                if first_line == 1:
+                    data = data.removeprefix(_BYTE_ORDER_MARK)
+                has_data = has_data or not data.isspace()
+                _require_utf8(data, path, first_line=first_line, position=position)
+                yield Block(first_line, data)
+                first_line += data.count(b"\n")
+                position += len(data)
     if first_line == 1:
         kept = kept.removeprefix(_BYTE_ORDER_MARK)
-    if not has_data and not kept.strip():
-        raise CatalogError(f"{path} is empty, expected data. Check what wrote it.")
+    if not has_data:
+        require_data(kept, path)
     if kept:
         _require_utf8(kept, path, first_line=first_line, position=position)
         yield Block(first_line, kept)
@@ -110,9 +115,9 @@ def read_first_line(path: Path) -> str:
     What is wrong with the file is left to its reader to say.
     """
     try:
-        with _open_unpacked(path) as stream:
+        with open_unpacked(path, "") as stream:
             line = stream.readline(_FIRST_LINE_BYTES).removeprefix(_BYTE_ORDER_MARK)
-    except (OSError, EOFError, zlib.error, CatalogError):
+    except CatalogError:
         return ""
     return line.decode("utf-8", errors="replace").strip()
 
@@ -126,6 +131,35 @@ def read_lines(path: Path, setting: str) -> list[tuple[int, str]]:
     lines = read_utf8(path, setting).decode().split("\n")  # not splitlines: a title may hold U+2028
     numbered = enumerate((line.rstrip("\r") for line in lines), start=1)
     return [(number, line) for number, line in numbered if line.strip()]
+
+
+def require_data(data: bytes, path: Path) -> None:
+    """Raise for a file without anything but a byte order mark and white space."""
+    content = data.removeprefix(_BYTE_ORDER_MARK)
+    if not content or content.isspace():
+        raise CatalogError(f"{path} is empty, expected data. Check what wrote it.")
+
+
+def require_no_nul(data: bytes, path: Path, *, first_line: int = 1, position: int = 0) -> None:
+    """Raise for a NUL byte, which no text has; the line and the position are where in the file they begin."""
+    place = data.find(b"\0")
+    if place >= 0:
+        line = first_line + data[:place].count(b"\n")
+        raise CatalogError(
+            f"{path} has a NUL byte at position {position + place} (line {line}), which no text has. If it "
+            "was damaged, copy it again; if it is UTF-16, save it as UTF-8 or set catalog.encoding=utf-16"
+        )
+
+
+def not_utf8(
+    error: UnicodeDecodeError, path: Path, remedy: str, *, first_line: int = 1, position: int = 0
+) -> CatalogError:
+    """Say which byte of a file is not UTF-8, and what to do; the bytes begin in that line and position."""
+    line = first_line + error.object[: error.start].count(b"\n")
+    return CatalogError(
+        f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at position {position + error.start} "
+        f"(line {line}). {remedy}"
+    )
 
 
 def how_to_mend(is_unfinished: bool) -> str:
@@ -147,56 +181,13 @@ def reject_lone_surrogates(parsed: object, raw: bytes, where: str) -> None:
             ) from error
 
 
-def _read_bytes(path: Path, setting: str) -> bytes:
-    """Read a whole file, unpacked, that is not empty."""
-    require_file(path, setting)
-    try:
-        with _open_unpacked(path) as stream:
-            data = stream.read().removeprefix(_BYTE_ORDER_MARK)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _broken_gzip(path, error) from error
-    except OSError as error:
-        raise _unreadable(path, setting, error) from error
-    if not data.strip():
-        raise CatalogError(f"{path} is empty, expected data. Check what wrote it.")
-    return data
-
-
-def _open_unpacked(path: Path) -> BinaryIO:
-    """Open a file; one that is named .gz gives what is packed in it."""
-    with path.open("rb") as stream:
-        head = stream.read(4)
-    is_gzip = head.startswith(_GZIP_MAGIC)
-    if path.suffix != ".gz":
-        if is_gzip:
-            raise CatalogError(f"{path} is compressed with gzip. Rename it to {path.name}.gz or unpack it.")
-        return path.open("rb")
-    if head and not is_gzip:
-        raise CatalogError(
-            f"{path} is not gzip: it begins with {head!r}. Compress it, or rename it to {path.stem}"
-        )
-    return cast(BinaryIO, gzip.open(path, "rb"))
-
-
 def _require_utf8(data: bytes, path: Path, *, first_line: int = 1, position: int = 0) -> None:
-    """Raise for bytes that are not UTF-8; the line and the position are where in the file they begin."""
+    """Raise for bytes that are not UTF-8 text; the line and the position are where in the file they begin."""
+    require_no_nul(data, path, first_line=first_line, position=position)
     if data.isascii():
         return
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = first_line + data[: error.start].count(b"\n")
-        raise CatalogError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at position {position + error.start} "
-            f"(line {line}). Save it as UTF-8, e.g. iconv -f latin1 -t utf-8 {path.name}"
-        ) from error
-
-
-def _broken_gzip(path: Path, error: Exception) -> CatalogError:
-    """Say that a file cannot be unpacked."""
-    return CatalogError(f"{path} is a broken gzip file ({error}). Copy it or compress it again.")
-
-
-def _unreadable(path: Path, setting: str, error: OSError) -> CatalogError:
-    """Say that the system does not give a file."""
-    return CatalogError(f"{setting}: {path} cannot be read ({error.strerror}). Check its permissions.")
+        remedy = f"Save it as UTF-8, e.g. iconv -f latin1 -t utf-8 {path.name}"
+        raise not_utf8(error, path, remedy, first_line=first_line, position=position) from error

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.frames import arrow_to_frame
@@ -31,16 +32,18 @@ SUBSETS = ("items", "interactions")
 USERS = "users"
 SPLITS = {"train": "train", "validation": "valid", "valid": "valid", "test": "test"}
 """A split of the hub's interactions -> what its events are for."""
+_BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, pa.ArrowException)
+"""What `datasets` raises for its own files when they are damaged: it checks nothing that it reads."""
 
 
 def matches(config: CatalogConfig) -> bool:
     """Say whether a config names a data set of the hub, or directories that `datasets` saved."""
-    path = config.items
+    path = config.items_path
     if path is None:
         return False
-    if config.interactions is None:
+    if config.interactions_path is None:
         return hub_name(path) is not None or (path / "dataset_dict.json").is_file()
-    return all((directory / "state.json").is_file() for directory in (path, config.interactions))
+    return all((directory / "state.json").is_file() for directory in (path, config.interactions_path))
 
 
 def hub_name(path: Path) -> str | None:
@@ -55,10 +58,10 @@ def read(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If the data set cannot be had, is broken, or has other parts.
     """
-    path = config.items
+    path = config.items_path
     assert path is not None
-    if config.interactions is not None:
-        named = dict(zip(SUBSETS, (path, config.interactions), strict=True))
+    if config.interactions_path is not None:
+        named = dict(zip(SUBSETS, (path, config.interactions_path), strict=True))
         frames = {subset: _load_one(place, subset) for subset, place in named.items()}
         files = [read_file(frames[subset], place) for subset, place in named.items()]
         return _tables(frames, files, config)
@@ -142,7 +145,7 @@ def _told(what: str) -> Iterator[None]:
         yield
     except CatalogError:
         raise
-    except (OSError, ValueError, KeyError, DatasetGenerationError) as error:
+    except (*_BROKEN, DatasetGenerationError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise CatalogError(
             f"{what} cannot be read as a data set of `datasets` ({said[0]}). Check the name and the network, "

@@ -14,6 +14,7 @@ import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.json_files import kind_of, read_object
+from sidrec.catalog.forms.packing import unpacked_name
 from sidrec.catalog.forms.unread import note_codes_and_vectors, shown
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
@@ -24,8 +25,8 @@ def matches(config: CatalogConfig) -> bool:
 
     Items beside CSV files, and without `*.inter.json`, are those of MiniOneRec.
     """
-    path = config.items
-    if config.interactions is not None or path is None or not path.is_dir():
+    path = config.items_path
+    if config.interactions_path is not None or path is None or not path.is_dir():
         return False
     items, interactions = _pair(path)
     return bool(interactions or (items and not any(path.glob("*.csv"))))
@@ -37,11 +38,11 @@ def read(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If there is not one of each file, or one is broken.
     """
-    assert config.items is not None
-    found = _pair(config.items)
+    assert config.items_path is not None
+    found = _pair(config.items_path)
     if [len(paths) for paths in found] != [1, 1]:
         raise CatalogError(
-            f"catalog.items: {config.items} is a directory with {len(found[0])} files *.item.json and "
+            f"catalog.items: {config.items_path} is a directory with {len(found[0])} files *.item.json and "
             f"{len(found[1])} files *.inter.json, expected one of each. "
             "Name the files in catalog.items and catalog.interactions."
         )
@@ -51,13 +52,13 @@ def read(config: CatalogConfig) -> Tables:
         interactions_path, "catalog.interactions", item_id=config.item_id, user_id=config.user_id
     )
     files = (read_file(items, items_path), read_file(interactions, interactions_path))
-    notes = (*note_codes_and_vectors(config.items), *_note_rows(config.items))
+    notes = (*note_codes_and_vectors(config.items_path), *_note_rows(config.items_path))
     return Tables(items, interactions, files=files, notes=notes)
 
 
 def is_lcrec(path: Path) -> bool:
     """Say whether a file is JSON as a whole, as against a table."""
-    return path.name.lower().removesuffix(".gz").endswith(".json")
+    return unpacked_name(path).endswith(".json")
 
 
 def read_lcrec_fields(

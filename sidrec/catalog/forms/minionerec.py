@@ -18,10 +18,10 @@ import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.chains import PARTS, Row, note_chains, rebuild_events
+from sidrec.catalog.forms.delimited import read_delimited
 from sidrec.catalog.forms.files import read_first_line, read_lines
 from sidrec.catalog.forms.lcrec import read_lcrec_fields
 from sidrec.catalog.forms.literals import parse_ids
-from sidrec.catalog.forms.table_files import read_delimited
 from sidrec.catalog.forms.unread import note_codes_and_vectors, note_columns
 from sidrec.catalog.tables import ReadFile, Tables, read_file
 from sidrec.errors import CatalogError
@@ -32,8 +32,8 @@ READ = ("user_id", "history_item_id", "item_id")
 
 def matches(config: CatalogConfig) -> bool:
     """Say whether `catalog.items` is a directory with a CSV of this form."""
-    path = config.items
-    if config.interactions is not None or path is None or not path.is_dir():
+    path = config.items_path
+    if config.interactions_path is not None or path is None or not path.is_dir():
         return False
     found = [file for part in PARTS for file in _csv_files(path, part)]
     return any(set(READ) <= set(read_first_line(file).split(",")) for file in found)
@@ -46,18 +46,18 @@ def read(config: CatalogConfig) -> Tables:
         CatalogError: If there are several files of a part, none at all, or one is broken or contradicts
             another.
     """
-    assert config.items is not None
-    items, items_file = _read_items(config.items, config.item_id)
-    paths = {part: _one(_csv_files(config.items, part), config.items, part) for part in PARTS}
+    assert config.items_path is not None
+    items, items_file = _read_items(config.items_path, config.item_id)
+    paths = {part: _one(_csv_files(config.items_path, part), config.items_path, part) for part in PARTS}
     frames = {part: _read_part(path) for part, path in paths.items() if path is not None}
     if not frames:
         raise CatalogError(
-            f"catalog.items: {config.items} has no CSV of train, valid or test rows, expected one at least: "
-            "valid/NAME.csv or NAME_valid.csv. Add it, or set catalog.format to another form."
+            f"catalog.items: {config.items_path} has no CSV of train, valid or test rows, expected one at "
+            "least: valid/NAME.csv or NAME_valid.csv. Add it, or set catalog.format to another form."
         )
     rows = (row for part, frame in frames.items() for row in _rows(frame, part))
     chains = rebuild_events(rows, user_id=config.user_id, item_id=config.item_id)
-    chains.events.attrs |= {"source": f"the events of {config.items.name}"}
+    chains.events.attrs |= {"source": f"the events of {config.items_path.name}"}
     files = [read_file(frame, path) for part, frame in frames.items() if (path := paths[part]) is not None]
     unread = [name for name in next(iter(frames.values())).columns if name not in READ]
     return Tables(
@@ -67,7 +67,7 @@ def read(config: CatalogConfig) -> Tables:
         notes=(
             *note_chains(chains, frames),
             *note_columns(unread, "the CSV files"),
-            *note_codes_and_vectors(config.items, config.items / "index"),
+            *note_codes_and_vectors(config.items_path, config.items_path / "index"),
         ),
     )
 

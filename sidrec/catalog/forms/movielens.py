@@ -16,10 +16,10 @@ from pathlib import Path
 import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
+from sidrec.catalog.forms.delimited import read_delimited
 from sidrec.catalog.forms.directory import complete, counted
 from sidrec.catalog.forms.event_files import EventColumns, read_events
 from sidrec.catalog.forms.files import read_first_line, read_utf8_or_latin1
-from sidrec.catalog.forms.table_files import read_delimited
 from sidrec.catalog.tables import ReadFile, Tables, read_file
 from sidrec.errors import CatalogError
 
@@ -67,7 +67,7 @@ class Edition:
 
 def matches(config: CatalogConfig) -> bool:
     """Say whether the directory has the films and the ratings of one of the editions."""
-    return bool(_editions_in(config.items, config))
+    return bool(_editions_in(config.items_path, config))
 
 
 def read(config: CatalogConfig) -> Tables:
@@ -76,15 +76,16 @@ def read(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If the directory does not have one edition, or a file is broken.
     """
-    assert config.items is not None
-    editions = _editions_in(config.items, config)
+    assert config.items_path is not None
+    editions = _editions_in(config.items_path, config)
     if len(editions) != 1:
         known = "; ".join(f"{edition.items} and {edition.events}" for edition in EDITIONS)
         raise CatalogError(
-            f"catalog.items: {config.items} has the files of {len(editions)} editions of MovieLens, expected "
-            f"a directory with those of one: {known}. Set catalog.items to it, and no catalog.interactions."
+            f"catalog.items: {config.items_path} has the files of {len(editions)} editions of MovieLens, "
+            f"expected a directory with those of one: {known}. Set catalog.items to it, and no "
+            "catalog.interactions."
         )
-    edition, directory = editions[0], config.items
+    edition, directory = editions[0], config.items_path
     items = edition.read_items(directory / edition.items)
     interactions = read_events(directory / edition.events, "catalog.interactions", edition.columns)
     items.attrs["form"] = interactions.attrs["form"] = edition.name
@@ -103,7 +104,7 @@ def read(config: CatalogConfig) -> Tables:
 
 def _editions_in(directory: Path | None, config: CatalogConfig) -> list[Edition]:
     """Return the editions whose files are there."""
-    if directory is None or config.interactions is not None or not directory.is_dir():
+    if directory is None or config.interactions_path is not None or not directory.is_dir():
         return []
     found = [
         edition

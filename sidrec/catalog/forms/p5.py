@@ -37,8 +37,8 @@ _TITLE = re.compile(r"title: (.*?)(?:; (?=\w+: )|$)")
 
 def matches(config: CatalogConfig) -> bool:
     """Say whether `catalog.items` is a directory with the sequences of this form."""
-    path = config.items
-    if config.interactions is not None or path is None or not path.is_dir():
+    path = config.items_path
+    if config.interactions_path is not None or path is None or not path.is_dir():
         return False
     return any((path / name).is_file() for name in SEQUENCES)
 
@@ -49,7 +49,7 @@ def read(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If there are no sequences or no texts, or a file is broken.
     """
-    directory = config.items
+    directory = config.items_path
     assert directory is not None
     sequences_path = _first(directory, SEQUENCES)
     if sequences_path is None:

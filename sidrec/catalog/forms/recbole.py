@@ -16,8 +16,9 @@ import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms.chains import PARTS
+from sidrec.catalog.forms.delimited import read_delimited
+from sidrec.catalog.forms.packing import unpacked_name
 from sidrec.catalog.forms.recbole_parts import WHOLE, join_parts, part_of
-from sidrec.catalog.forms.table_files import read_delimited
 from sidrec.catalog.frames import require_distinct
 from sidrec.catalog.tables import Tables, read_file
 from sidrec.errors import CatalogError
@@ -30,8 +31,8 @@ def matches(config: CatalogConfig) -> bool:
 
     `*.inter` beside `*.item.json` alone are what LC-Rec's and MiniOneRec's preparation leaves there.
     """
-    path = config.items
-    if config.interactions is not None or path is None or not path.is_dir():
+    path = config.items_path
+    if config.interactions_path is not None or path is None or not path.is_dir():
         return False
     if any(file.name != "u.item" for file in path.glob("*.item")):  # MovieLens 100K calls its films so
         return True
@@ -46,15 +47,15 @@ def read(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If there is not one of each file, or one is broken.
     """
-    assert config.items is not None
-    items_path, interactions_paths = _find_pair(config.items)
+    assert config.items_path is not None
+    items_path, interactions_paths = _find_pair(config.items_path)
     items = read_recbole(items_path, "catalog.items")
     frames = {part: read_recbole(path, "catalog.interactions") for part, path in interactions_paths.items()}
     joined = join_parts(frames, user_id=config.user_id, item_id=config.item_id)
     paths = interactions_paths.values()
     files = [read_file(frame, path) for frame, path in zip(frames.values(), paths, strict=True)]
     files.insert(0, read_file(items, items_path))
-    users_path = _find_users(config.items) if config.users is None else None
+    users_path = _find_users(config.items_path) if config.users is None else None
     users = None
     if users_path is not None:
         users = read_recbole(users_path, "catalog.users")
@@ -64,7 +65,7 @@ def read(config: CatalogConfig) -> Tables:
 
 def is_recbole(path: Path) -> bool:
     """Say whether a file is one of the atomic files that are read, by its name."""
-    return path.name.lower().removesuffix(".gz").endswith((".item", ".inter", ".user"))
+    return unpacked_name(path).endswith((".item", ".inter", ".user"))
 
 
 def read_recbole(path: Path, setting: str) -> pd.DataFrame:

@@ -1,16 +1,22 @@
-"""Items and interactions in a file each, both named: any table, LC-Rec JSON or RecBole files."""
+"""Items and interactions in files of their own, all named: any table, LC-Rec JSON or RecBole files.
+
+Each may be one file, a pattern such as `events-*.csv`, or a list.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from sidrec.catalog.config import CatalogConfig
+from sidrec.catalog.forms.delimited import Dialect
 from sidrec.catalog.forms.lcrec import is_lcrec, read_lcrec_fields, read_lcrec_interactions
 from sidrec.catalog.forms.recbole import is_recbole, read_recbole
+from sidrec.catalog.forms.several import Joined, read_files
 from sidrec.catalog.forms.table_files import read_table
-from sidrec.catalog.tables import Tables, read_file
+from sidrec.catalog.tables import Tables
 from sidrec.errors import CatalogError
 
 
@@ -25,32 +31,51 @@ def read(config: CatalogConfig) -> Tables:
         raise CatalogError(
             "catalog.format=tables needs catalog.items and catalog.interactions. Set them to a file each."
         )
-    items = read_items(config.items, item_id=config.item_id)
-    setting = "catalog.interactions"
-    if is_lcrec(config.interactions):
-        interactions = read_lcrec_interactions(
-            config.interactions, setting, item_id=config.item_id, user_id=config.user_id
-        )
-    else:
-        interactions = _read_table(config.interactions, setting)
-    files = (read_file(items, config.items), read_file(interactions, config.interactions))
-    return Tables(items, interactions, files=files)
+    dialect, setting = dialect_of(config), "catalog.interactions"
+
+    def read_interactions(path: Path) -> pd.DataFrame:
+        if is_lcrec(path):
+            return read_lcrec_interactions(path, setting, item_id=config.item_id, user_id=config.user_id)
+        return _read_table(path, setting, dialect)
+
+    items = read_files(
+        config.items, "catalog.items", lambda path: read_items(path, item_id=config.item_id, dialect=dialect)
+    )
+    interactions = read_files(config.interactions, setting, read_interactions)
+    return Tables(
+        items.frame,
+        interactions.frame,
+        files=(*items.files, *interactions.files),
+        notes=(*items.notes, *interactions.notes),
+    )
 
 
-def read_items(path: Path, *, item_id: str, setting: str = "catalog.items") -> pd.DataFrame:
+def read_items(
+    path: Path, *, item_id: str, setting: str = "catalog.items", dialect: Dialect | None = None
+) -> pd.DataFrame:
     """Read a table of items as it is in the file; `normalize_items` checks it."""
     if is_lcrec(path):
         return read_lcrec_fields(path, setting, id_column=item_id)
-    return _read_table(path, setting)
+    return _read_table(path, setting, dialect)
 
 
-def read_users(path: Path, *, user_id: str) -> pd.DataFrame:
-    """Read a table of users as it is in the file; `normalize_users` checks it."""
-    if is_lcrec(path):
-        return read_lcrec_fields(path, "catalog.users", id_column=user_id, what="user")
-    return _read_table(path, "catalog.users")
+def read_users(named: Path | Sequence[Path], config: CatalogConfig) -> Joined:
+    """Read the tables of users as they are in the files; `normalize_users` checks them."""
+    setting, dialect = "catalog.users", dialect_of(config)
+
+    def read_one(path: Path) -> pd.DataFrame:
+        if is_lcrec(path):
+            return read_lcrec_fields(path, setting, id_column=config.user_id, what="user")
+        return _read_table(path, setting, dialect)
+
+    return read_files(named, setting, read_one)
 
 
-def _read_table(path: Path, setting: str) -> pd.DataFrame:
+def dialect_of(config: CatalogConfig) -> Dialect:
+    """Return how the user says that text files are written."""
+    return Dialect(config.separator, config.quoting, config.encoding)
+
+
+def _read_table(path: Path, setting: str, dialect: Dialect | None) -> pd.DataFrame:
     """Read a table of either kind."""
-    return read_recbole(path, setting) if is_recbole(path) else read_table(path, setting)
+    return read_recbole(path, setting) if is_recbole(path) else read_table(path, setting, dialect)

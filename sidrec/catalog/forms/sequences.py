@@ -27,8 +27,8 @@ MAPPING = "id_mapping.json"
 
 def matches(config: CatalogConfig) -> bool:
     """Say whether `catalog.items` is a directory with the sequences of this form."""
-    path = config.items
-    return config.interactions is None and path is not None and (path / SEQUENCES).is_file()
+    path = config.items_path
+    return config.interactions_path is None and path is not None and (path / SEQUENCES).is_file()
 
 
 def read(config: CatalogConfig) -> Tables:
@@ -37,7 +37,7 @@ def read(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If the sequences or the sentences are missing, or a file is broken.
     """
-    directory = config.items
+    directory = config.items_path
     assert directory is not None
     events_path, items_path = directory / SEQUENCES, directory / SENTENCES
     if not items_path.is_file():

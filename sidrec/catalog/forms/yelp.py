@@ -43,13 +43,14 @@ _REVIEW = pa.schema(
 
 def matches(config: CatalogConfig) -> bool:
     """Say whether there are reviews of businesses by the keys of the first lines, or lists of numbers."""
-    if config.items is None:
+    if config.items_path is None:
         return False
-    if config.interactions is not None:
+    if config.interactions_path is not None:
         is_own = (config.item_id, config.user_id) != ("item_id", "user_id")
-        return not is_own and _is_business(config.items) and _is_review(config.interactions)
-    return config.items.is_dir() and (
-        numbered_lists.is_there(config.items) or any(_is_review(path) for path in files_in(config.items))
+        return not is_own and _is_business(config.items_path) and _is_review(config.interactions_path)
+    return config.items_path.is_dir() and (
+        numbered_lists.is_there(config.items_path)
+        or any(_is_review(path) for path in files_in(config.items_path))
     )
 
 
@@ -59,25 +60,27 @@ def read(config: CatalogConfig) -> Tables:
     Raises:
         CatalogError: If there is not one file of each, or one is broken.
     """
-    assert config.items is not None
-    if not config.items.is_dir():
-        return _read_reviews(config, config.items, config.interactions)
-    paths = files_in(config.items)
+    assert config.items_path is not None
+    if not config.items_path.is_dir():
+        return _read_reviews(config, config.items_path, config.interactions_path)
+    paths = files_in(config.items_path)
     businesses = [path for path in paths if _is_business(path)]
     reviews = [path for path in paths if _is_review(path)]
-    if config.interactions is not None or not numbered_lists.is_there(config.items):
+    if config.interactions_path is not None or not numbered_lists.is_there(config.items_path):
         business_path = require_one(businesses, config, what="businesses", pattern=BUSINESS_PATTERN)
         pattern = "yelp_academic_dataset_review.json, also .gz"
-        review_path = config.interactions or require_one(reviews, config, what="reviews", pattern=pattern)
+        review_path = config.interactions_path or require_one(
+            reviews, config, what="reviews", pattern=pattern
+        )
         return _read_reviews(config, business_path, review_path)
     if reviews:
         raise CatalogError(
-            f"catalog.items: {config.items} has events in {reviews[0].name} and in train.txt, expected one "
-            "of them. Move the other away."
+            f"catalog.items: {config.items_path} has events in {reviews[0].name} and in train.txt, expected "
+            "one of them. Move the other away."
         )
     if not businesses:
         raise CatalogError(
-            f"catalog.items: {config.items} has item_list.txt and train.txt, numbers without texts, and "
+            f"catalog.items: {config.items_path} has item_list.txt and train.txt, numbers without texts, and "
             "semantic IDs are made from the texts of the items. Put the file that has them beside these "
             f"({BUSINESS_PATTERN}, whose business_id is the org_id), or name tables of your own in "
             "catalog.items and catalog.interactions."
@@ -113,8 +116,8 @@ def _read_reviews(config: CatalogConfig, business_path: Path, review_path: Path 
 
 def _read_numbered(config: CatalogConfig, business_path: Path) -> Tables:
     """Read the businesses of `item_list.txt`, and the events of `train.txt` and `test.txt`."""
-    assert config.items is not None
-    lists = numbered_lists.read(config.items)
+    assert config.items_path is not None
+    lists = numbered_lists.read(config.items_path)
     items, notes = _read_businesses(business_path)
     listed = items["item_id"].isin(lists.item_ids).to_numpy()
     if not listed.any():
