@@ -23,7 +23,8 @@ FLOORS = """
     cli
     commands
     printing
-    sweep report
+    sweep report library
+    results
     comparison
     stages.pipeline
     stages inspection demo_config first_config
