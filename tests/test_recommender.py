@@ -203,10 +203,11 @@ def test_the_command_prints_json(
     assert json.loads(ended.out) == [vars(each) for each in expected]
 
 
-def test_transformers_loads_a_model_directory_as_it_is(toy_run: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(toy_run / "rl")
-    text_tokenizer = AutoTokenizer.from_pretrained(toy_run / "rl")
-    tokens = SemanticIDs.load(toy_run / "rl" / "semantic_ids.parquet").tokens(3)
+@pytest.mark.parametrize("name", ["sft", "rl"])
+def test_transformers_loads_a_model_directory_as_it_is(toy_run: Path, name: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_run / name)
+    text_tokenizer = AutoTokenizer.from_pretrained(toy_run / name)
+    tokens = SemanticIDs.load(toy_run / name / "semantic_ids.parquet").tokens(3)
     ids = text_tokenizer("".join(tokens))["input_ids"]
     assert text_tokenizer.convert_ids_to_tokens(ids) == tokens
     logits = model(torch.tensor([[text_tokenizer.bos_token_id, *ids]])).logits
