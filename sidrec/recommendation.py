@@ -46,7 +46,7 @@ class Recommendations(list[Recommendation]):
         return html_table(["rank", "item id", "title", "score"], rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """How an item came to its score after a history: the way through the trie of semantic IDs.
 
@@ -64,7 +64,7 @@ class Explanation:
     tokens: list[str]
     steps: list[PathStep]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from sidrec.text_table import table_lines
 
         return "\n".join([self._summary(), *table_lines(*self._table())])

@@ -61,7 +61,7 @@ def parse_sid_token(token: str) -> tuple[int, int]:
     return level - 1, int(match[2])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SemanticIDs:
     """The semantic ID of every item. Two tables are the same when their `sha256` is.
 
@@ -105,12 +105,15 @@ class SemanticIDs:
         """Give the L SID tokens of the item in a row."""
         return [sid_token(level, code) for level, code in enumerate(self.codes[row].tolist())]
 
+    def __repr__(self) -> str:
+        sizes = " x ".join(map(str, self.codebook_sizes))
+        return f"SemanticIDs({len(self):,} items, codes {sizes})"
+
     def _repr_html_(self) -> str:
         """Show the first items in a notebook."""
-        sizes = " x ".join(map(str, self.codebook_sizes))
         rows = [[item, "".join(self.tokens(row))] for row, item in enumerate(self.item_ids[:_SHOWN])]
         more = [["...", "..."]] if len(self) > _SHOWN else []
-        caption = f"{len(self):,} items, codes {sizes}, collision rate {self.collision_rate:.3f}"
+        caption = f"{self!r}, collision rate {self.collision_rate:.3f}"
         return html_table(["item id", "semantic ID"], [*rows, *more], caption=caption)
 
     def save(self, path: str | Path) -> None:
