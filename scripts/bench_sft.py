@@ -85,7 +85,7 @@ def compare_rows(path: Path, epochs: int, bar: float) -> None:
         with tempfile.TemporaryDirectory() as folder:
             config = _copy(path, Path(folder), overrides)
             started = time.process_time()
-            history = pd.read_csv(sidrec.sft(config) / "history.csv")
+            history = pd.read_csv(sidrec.sft(config).directory / "history.csv")
             an_epoch = (time.process_time() - started) / epochs  # two evaluations included
         reached = history[history["valid_ndcg@10"] >= bar]["epoch"]
         seconds[kind] = an_epoch * float(reached.iloc[0]) if len(reached) else float("nan")

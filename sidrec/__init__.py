@@ -23,14 +23,14 @@ _PUBLIC = {
     "exact_topk": "sidrec.decoding",
     "RQVAE": "tokenizer.rqvae",
     "SemanticIDs": "tokenizer.semantic_ids",
-    "tokenize": "sidrec.stages.tokenization",
-    "sft": "sidrec.stages.sft",
-    "rl": "sidrec.stages.rl",
-    "evaluate": "sidrec.stages.evaluation",
-    "run_baselines": "sidrec.stages.baselines",
+    "tokenize": "sidrec.library",
+    "sft": "sidrec.library",
+    "rl": "sidrec.library",
+    "evaluate": "sidrec.library",
+    "run_baselines": "sidrec.library",
     "add_items": "sidrec.stages.addition",
     "compare": "sidrec.comparison",
-    "run": "sidrec.stages.pipeline",
+    "run": "sidrec.library",
 }
 __all__ = sorted(_PUBLIC)
 

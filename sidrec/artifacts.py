@@ -25,6 +25,7 @@ from tokenizer.semantic_ids import SemanticIDs
 
 FORMAT_VERSION = 1
 CHECKPOINTS = "checkpoints"  # in a partial directory: what an interrupted stage goes on from, not a result
+CARD = "README.md"  # of a model: people edit it, so that no hash is kept of it
 PACKAGES = ("sidrec", "torch", "transformers", "trl", "peft", "lightning", "numpy", "scikit-learn")
 
 
@@ -42,11 +43,16 @@ def sha256_of_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write readable JSON in one step: a reader sees the old file or the new one."""
+def write_text(path: Path, text: str) -> None:
+    """Write a text in one step: a reader sees the old file or the new one."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write readable JSON in one step."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -161,7 +167,7 @@ class Stage:
         outputs = {
             path.name: sha256_of_file(path)
             for path in sorted(self.partial.iterdir())
-            if path.is_file() and path.name not in ("fingerprint.json", "config.yaml", "manifest.json")
+            if path.is_file() and path.name not in ("fingerprint.json", "config.yaml", "manifest.json", CARD)
         }
         (self.partial / "config.yaml").write_text(config_yaml, encoding="utf-8")
         manifest = {

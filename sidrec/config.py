@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -96,14 +97,42 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
             raise ConfigError(
                 f"{override!r} is no setting. Write section.key=value, such as rl.num_generations=8."
             )
-        keys = key.split(".")
-        if keys[:2] == ["sft", "tasks"] and len(keys) > 2:
-            _start_from_default_tasks(raw)
-        _put(raw, keys, _parse(override, value))
+        _set(raw, key, _parse(override, value))
+    return _checked(raw, "the settings" if path is None else str(path))
+
+
+def config_with(config: Config | str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> Config:
+    """Return a config with settings above it, as Python gives them.
+
+    Args:
+        config: A YAML file, a config, or None for the defaults.
+        settings: By name, `seed` or `sft.epochs`; a mapping for a section changes what it names there.
+
+    Raises:
+        ConfigError: As `load_config`, or if `config` is something else.
+    """
+    if isinstance(config, Config):
+        raw, source = config.model_dump(mode="json", exclude_unset=True), "the settings"
+    elif config is None or isinstance(config, str | os.PathLike):
+        raw, source = ({}, "the settings") if config is None else (_read_yaml(Path(config)), str(config))
+    else:
+        raise ConfigError(
+            f"A config is a YAML file or a sidrec.Config, got {type(config).__name__}. Give settings by "
+            'name: output="runs/books", sft={"epochs": 2}; tables as catalog=sidrec.Catalog(items, events).'
+        )
+    for name, value in settings.items():
+        if name in SECTIONS and isinstance(value, Mapping):
+            for key, inner in value.items():
+                _set(raw, f"{name}.{key}", inner)
+        else:
+            _set(raw, name, value)
+    return _checked(raw, source)
+
+
+def _checked(raw: dict[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        source = "the settings" if path is None else str(path)
         faults = "; ".join(_explain(fault) for fault in error.errors())
         raise ConfigError(f"In {source}: {faults}") from None
 
@@ -142,6 +171,14 @@ def _parse(override: str, value: str) -> Any:
         return parsed
     only_names = bool(parsed) and all(entry is None for entry in parsed.values())
     return value if only_names or not value.lstrip().startswith("{") else parsed
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Put one setting, `section.key`, above those that are there."""
+    keys = key.split(".")
+    if keys[:2] == ["sft", "tasks"] and len(keys) > 2:
+        _start_from_default_tasks(raw)
+    _put(raw, keys, value)
 
 
 def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:

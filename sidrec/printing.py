@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sidrec.results import result_cells
 from sidrec.text_table import in_one_line, table_lines
 
 if TYPE_CHECKING:
@@ -26,19 +27,7 @@ def print_results(found: Sequence[ResultRow], notes: Sequence[str] = ()) -> None
     """Print the result table of a run and what must be said beside it; nothing where there is none."""
     if not found:
         return
-    rows = [
-        [
-            row.model,
-            _interval(row.hit_rate),
-            _interval(row.ndcg),
-            str(row.invalid),
-            str(row.duplicates),
-            "-" if row.coverage is None else f"{row.coverage:.3f}",
-        ]
-        for row in found
-    ]
-    k = found[0].k
-    print_table(["model", f"HR@{k}", f"NDCG@{k}", "invalid", "duplicate", f"coverage@{k}"], rows)
+    print_table(*result_cells(found))
     for note in notes:
         print(textwrap.fill(note, 100, subsequent_indent="  "))
 
@@ -180,10 +169,6 @@ def print_rows(rows: Sequence[ShownRow], *, in_colour: bool) -> None:
         print(f"{row.task}: {row.tokens} tokens, {row.supervised} supervised")
         print("".join(f"{begin}{text}{end}" if supervised else text for text, supervised in row.parts))
         print()
-
-
-def _interval(value: tuple[float, float, float]) -> str:
-    return "{:.4f} [{:.4f}, {:.4f}]".format(*value)
 
 
 def _hashes(inputs: dict[str, str]) -> str:

@@ -87,6 +87,24 @@ def test_no_file_that_was_there_is_touched(trained: Path) -> None:
     assert {Path(name).parts[0] for name in set(after) - set(before)} <= {"generations", "cache"}
 
 
+def test_a_recommender_takes_new_items_and_knows_them_at_once(trained: Path) -> None:
+    before = Recommender.from_pretrained(trained)
+    after = before.add_items(like(new=4), retire=["i05"])
+    assert "new" in ids(after.recommend(["i03"], k=24))
+    assert "i05" not in ids(after.recommend(["i03"], k=24))
+    assert "new" not in ids(before.recommend(["i03"], k=24))
+    assert sorted(ids(after.similar_items("new", k=23))) == [item for item in OLD if item != "i05"]
+    assert after.explain(["i03"], "new").title == like(new=4)["title"][0]
+    with pytest.raises(SidrecError, match='"i05" is retired: it is not recommended'):
+        after.explain(["i03"], "i05")
+
+
+def test_a_recommender_without_a_run_takes_no_items(trained: Path) -> None:
+    found = Recommender.from_pretrained(trained)
+    with pytest.raises(SidrecError, match="This recommender was not loaded from a run"):
+        Recommender(found._sid_model, found._titles).add_items(like(new=4))
+
+
 def test_stages_go_on_with_the_items_they_were_made_from(
     toy_run: Path, tmp_path: Path, command: Command
 ) -> None:

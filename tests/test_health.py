@@ -162,7 +162,7 @@ def test_naming_another_category_makes_a_new_report_of_the_same_semantic_ids(tmp
     config = write_with_shelves(tmp_path)
     reports, hashes = [], []
     for overrides in ([], ["catalog.category=shelf"]):
-        directory = sidrec.tokenize(load_config(config, overrides))
+        directory = sidrec.tokenize(load_config(config, overrides)).directory
         reports.append(json.loads((directory / "metrics.json").read_text()))
         hashes.append(SemanticIDs.load(directory / "semantic_ids.parquet").sha256)
     assert reports[0]["purity"] is None

@@ -23,17 +23,18 @@ FLOORS = """
     cli
     commands
     printing
-    sweep report
+    sweep report library recommender
+    results
     comparison
     stages.pipeline
     stages inspection demo_config first_config
     health
-    recommender trainers baselines
+    trainers baselines item_vectors
     sid_model tasks
     shared_prefix prompts adapters item_rows
     models
     decoding
-    decoding.exact decoding.processor decoding.stochastic_beam
+    decoding.exact decoding.processor decoding.stochastic_beam decoding.path
     decoding.beam_search decoding.sampling
     decoding.causal_lm
     decoding.search decoding.prompts
@@ -47,7 +48,7 @@ FLOORS = """
     tokenizer_config rl_config
     progress
     logs
-    errors sections text_table tasks.wordings
+    errors sections text_table tasks.wordings recommendation
     processes
 """
 FLOOR_OF = {

@@ -75,6 +75,7 @@ def test_the_wheel_holds_every_module_the_demo_and_the_marks_of_types(built):
         for path in (ROOT / name).rglob("*.py")
     }
     others = {"sidrec/py.typed", "tokenizer/py.typed"}
+    others |= {"sidrec/stages/templates/model_card.md", "sidrec/report/templates/page.html"}
     others |= {f"sidrec/demo/{name}" for name in ("demo.yaml", "items.csv", "interactions.csv")}
     assert modules | others <= names_in(built[0])
 
@@ -93,7 +94,8 @@ def test_the_sdist_has_what_the_tests_of_it_need(built):
     with tarfile.open(built[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     tests = {f"tests/{path.name}" for path in (ROOT / "tests").glob("*.py")}
-    assert tests | {"Makefile", "constraints.txt", "sidrec/demo/items.csv", "configs/titles.yaml"} <= names
+    others = {"Makefile", "constraints.txt", "sidrec/demo/items.csv", "configs/titles.yaml"}
+    assert tests | others | {"examples/quickstart.ipynb"} <= names
 
 
 def test_the_project_and_the_package_are_of_one_version_and_have_the_extras():

@@ -18,6 +18,7 @@ from sidrec.stages.pipeline import run
 from tokenizer.semantic_ids import SemanticIDs
 
 MODEL = {
+    "README.md",
     "config.json",
     "config.yaml",
     "generation_config.json",

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import toy
@@ -16,6 +17,7 @@ import sidrec
 from sidrec import Recommender
 from sidrec.config import load_config
 from sidrec.errors import SidrecError
+from sidrec.item_vectors import item_vectors
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
 from tokenizer.semantic_ids import SemanticIDs
@@ -67,6 +69,77 @@ def test_exclude_history_leaves_its_items_out_and_still_gives_k(recommender: Rec
     found = recommender.recommend(history, k=21, exclude_history=True)  # 24 items without 3
     assert sorted(each.item_id for each in found) == [item for item in IDS if item not in history]
     assert [each.rank for each in found] == list(range(1, 22))
+
+
+def test_only_some_items_are_recommended_and_keep_their_scores(recommender: Recommender) -> None:
+    wanted = pd.Series(["i20", "i05", "i11"], index=[7, 8, 9])
+    whole = {each.item_id: each.score for each in recommender.recommend(["i03", "i04"], k=24)}
+    found = recommender.recommend(["i03", "i04"], k=3, only=wanted)
+    assert {each.item_id for each in found} == set(wanted)
+    assert [each.score for each in found] == pytest.approx([whole[each.item_id] for each in found], abs=1e-4)
+
+
+def test_excluded_items_are_left_out_beside_those_of_the_history(recommender: Recommender) -> None:
+    found = recommender.recommend(
+        [["i03", "i04"], ["i20", "i05"]], k=20, exclude=["i04", "i05"], exclude_history=True
+    )
+    assert "i03" not in {each.item_id for each in found[0]}
+    for each in found:
+        assert not {"i04", "i05"} & {item.item_id for item in each}
+        assert len(each) == 20
+
+
+def test_filters_that_leave_fewer_than_k_are_refused(recommender: Recommender) -> None:
+    message = (
+        r"k is 3, but the catalogue has 2 items that only and exclude leave without the 1 of the history"
+    )
+    with pytest.raises(SidrecError, match=message):
+        recommender.recommend(["i03"], k=3, only=["i03", "i04"], exclude_history=True)
+    with pytest.raises(SidrecError, match="only and exclude leave no item"):
+        recommender.recommend(["i03"], k=1, only=["i03"], exclude=["i03"])
+    with pytest.raises(SidrecError, match=r'no item with this id: "i99"'):
+        recommender.recommend(["i03"], exclude=["i99"])
+
+
+def test_a_history_may_be_a_column_of_a_table(recommender: Recommender) -> None:
+    history = pd.DataFrame({"item": ["i03", "i04"]}, index=[5, 6])["item"]
+    assert recommender.recommend(history, k=3) == recommender.recommend(["i03", "i04"], k=3)
+
+
+def test_the_explanation_of_every_item_has_the_score_of_its_recommendation(recommender: Recommender) -> None:
+    for each in recommender.recommend(["i03", "i04"], k=24):
+        told = recommender.explain(["i03", "i04"], each.item_id)
+        assert (told.item_id, told.title) == (each.item_id, each.title)
+        assert told.score == pytest.approx(each.score, abs=1e-4)
+        assert told.tokens == recommender._sid_model.semantic_ids.tokens(int(each.item_id[1:]))
+        # The toy model is normalized over the catalogue, and no item is retired.
+        for step in told.steps:
+            assert step.probability == pytest.approx(math.exp(step.log_prob), abs=1e-5)
+
+
+def test_an_explanation_reads_as_a_table(recommender: Recommender) -> None:
+    told = recommender.explain(["i03"], "i04")
+    summary, header, _, *lines = str(told).splitlines()
+    assert summary.startswith(f"i04, {told.title}: score {told.score:.3f}, probability ")
+    assert header.split("  ")[0] == "code"
+    assert [line.split()[0] for line in lines] == told.tokens
+
+
+def test_similar_items_are_those_with_the_nearest_embeddings_of_sid_tokens(recommender: Recommender) -> None:
+    vectors = item_vectors(recommender._sid_model)
+    torch.testing.assert_close(torch.tensor(vectors).norm(dim=1), torch.ones(24))
+    found = recommender.similar_items("i03", k=23)
+    assert sorted(each.item_id for each in found) == [item for item in IDS if item != "i03"]
+    scores = [each.score for each in found]
+    assert scores == sorted(scores, reverse=True)
+    expected = [float(vectors[3] @ vectors[int(each.item_id[1:])]) for each in found]
+    assert scores == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("k", [0, 24])
+def test_more_similar_items_than_there_are_others_are_refused(recommender: Recommender, k: int) -> None:
+    with pytest.raises(SidrecError, match=f"k is {k}, but there are 23 other items. Ask for 1 to 23"):
+        recommender.similar_items("i03", k=k)
 
 
 def test_fewer_beams_than_k_are_refused(recommender: Recommender) -> None:
@@ -130,10 +203,11 @@ def test_the_command_prints_json(
     assert json.loads(ended.out) == [vars(each) for each in expected]
 
 
-def test_transformers_loads_a_model_directory_as_it_is(toy_run: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(toy_run / "rl")
-    text_tokenizer = AutoTokenizer.from_pretrained(toy_run / "rl")
-    tokens = SemanticIDs.load(toy_run / "rl" / "semantic_ids.parquet").tokens(3)
+@pytest.mark.parametrize("name", ["sft", "rl"])
+def test_transformers_loads_a_model_directory_as_it_is(toy_run: Path, name: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_run / name)
+    text_tokenizer = AutoTokenizer.from_pretrained(toy_run / name)
+    tokens = SemanticIDs.load(toy_run / name / "semantic_ids.parquet").tokens(3)
     ids = text_tokenizer("".join(tokens))["input_ids"]
     assert text_tokenizer.convert_ids_to_tokens(ids) == tokens
     logits = model(torch.tensor([[text_tokenizer.bos_token_id, *ids]])).logits

@@ -197,6 +197,15 @@ def test_the_whole_chain_learns_and_ranks_titles(titled: Config) -> None:
     assert found["invalid_items"] == 0
 
 
+def test_an_item_is_explained_by_the_tokens_of_its_title_and_is_like_others(titled: Config) -> None:
+    recommender = Recommender.from_pretrained(titled.output)
+    for each in recommender.recommend(["i03"], k=5):
+        told = recommender.explain(["i03"], each.item_id)
+        assert told.score == pytest.approx(each.score, abs=1e-4)
+        assert "".join(told.tokens[:-1]).strip() == each.title
+    assert len(recommender.similar_items("i03", k=23)) == 23
+
+
 def test_the_rollouts_of_a_group_are_rewarded_by_item(titled: Config) -> None:
     table = pd.read_parquet(titled.output / "rl" / "rollouts.parquet")
     assert (table[table["is_target"]]["reward_rule"] == 1).all()

@@ -228,3 +228,14 @@ def test_an_index_that_is_missing_or_too_large_for_its_sizes_is_refused(tmp_path
     TABLE.write_index(tmp_path / "index.json")
     with pytest.raises(ValueError, match='Item "b07" has code 3 at level b, whose codes are 0 to 2'):
         SemanticIDs.read_index(tmp_path / "index.json", codebook_sizes=(2, 3))
+
+
+def test_a_notebook_shows_the_first_items_escaped():
+    names = ["<script>alert(1)</script>", *(f"item-{n}" for n in range(11))]
+    shown = SemanticIDs(names, np.arange(24).reshape(12, 2), (30, 30))._repr_html_()
+    assert "SemanticIDs(12 items, codes 30 x 30), collision rate 0.000" in shown
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "&lt;a_0&gt;&lt;b_1&gt;" in shown
+    assert "item-8" in shown
+    assert "item-9" not in shown

@@ -13,6 +13,7 @@ semantic_ids.py      SemanticIDs: item ids <-> codes; Parquet, LC-Rec index, has
 foreign.py           tables of codes that others made
 controls.py          semantic IDs without semantics
 health/              what a table of semantic IDs is worth, before any model is trained on it
+html_table.py        tables for notebooks
 arrays.py            embeddings that are a finite table, files that can be read
 """
 

@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 
 from tokenizer.collisions.unique import collision_rate
+from tokenizer.html_table import html_table
 
 _SID_TOKEN = re.compile(r"<([a-z]+)_(0|[1-9][0-9]*)>")
 _LARGEST_SIZE = 2**31 - 1
 """Codes are stored as int32."""
+_SHOWN = 10
+"""Items that a notebook shows."""
 
 
 def level_name(level: int) -> str:
@@ -58,7 +61,7 @@ def parse_sid_token(token: str) -> tuple[int, int]:
     return level - 1, int(match[2])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SemanticIDs:
     """The semantic ID of every item. Two tables are the same when their `sha256` is.
 
@@ -101,6 +104,17 @@ class SemanticIDs:
     def tokens(self, row: int) -> list[str]:
         """Give the L SID tokens of the item in a row."""
         return [sid_token(level, code) for level, code in enumerate(self.codes[row].tolist())]
+
+    def __repr__(self) -> str:
+        sizes = " x ".join(map(str, self.codebook_sizes))
+        return f"SemanticIDs({len(self):,} items, codes {sizes})"
+
+    def _repr_html_(self) -> str:
+        """Show the first items in a notebook."""
+        rows = [[item, "".join(self.tokens(row))] for row, item in enumerate(self.item_ids[:_SHOWN])]
+        more = [["...", "..."]] if len(self) > _SHOWN else []
+        caption = f"{self!r}, collision rate {self.collision_rate:.3f}"
+        return html_table(["item id", "semantic ID"], [*rows, *more], caption=caption)
 
     def save(self, path: str | Path) -> None:
         """Write Parquet: `item_id` string, `codes` list of int32, `codebook_sizes` in the metadata."""

@@ -16,6 +16,7 @@ from sidrec.generations import FIRST
 from sidrec.metrics import INVALID, PADDING
 from sidrec.progress import progress
 from sidrec.stages.measurement import Predictions, write_evaluation
+from sidrec.stages.model_card import renew_card
 from sidrec.stages.run import Run, check_semantic_ids, load_run, weights_hash
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ def _evaluate(config: Config, run: Run, name: str) -> Path:
         time.monotonic() - started,
         facts={"parameters": sid_model.model.num_parameters(), **_training(config.output, name)},
     )
-    write_evaluation(partial, predictions, run.split.test, run, config)
+    metrics = write_evaluation(partial, predictions, run.split.test, run, config)
+    renew_card(directory, run, metrics)
     stage.finish(config.to_yaml())
     return stage.directory
 

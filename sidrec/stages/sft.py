@@ -16,6 +16,7 @@ from sidrec.config import Config
 from sidrec.errors import ConfigError
 from sidrec.processes import on_main, training_device
 from sidrec.progress import working
+from sidrec.stages.model_card import write_card
 from sidrec.stages.model_making import (
     compile_if_asked,
     model_inputs,
@@ -63,6 +64,7 @@ def _finish(config: Config, run: Run, stage: Stage, metrics: dict[str, Any]) -> 
     write_json(directory / "metrics.json", metrics)
     run.catalog.items[["item_id", "title"]].to_parquet(directory / "items.parquet", index=False)
     keep_reports(directory / CHECKPOINTS)
+    write_card(directory, config, run, metrics)
     stage.finish(config.to_yaml())
 
 

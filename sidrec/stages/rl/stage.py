@@ -16,6 +16,7 @@ from sidrec.errors import ConfigError
 from sidrec.generations import FIRST
 from sidrec.processes import on_main
 from sidrec.progress import working
+from sidrec.stages.model_card import write_card
 from sidrec.stages.rl.arguments import grpo_arguments
 from sidrec.stages.rl.continued_sft import affordable_steps
 from sidrec.stages.rl.decision import decide
@@ -65,6 +66,7 @@ def _finish(config: Config, run: Run, stage: Stage, metrics: dict[str, Any]) -> 
     write_json(directory / "metrics.json", metrics)
     run.catalog.items[["item_id", "title"]].to_parquet(directory / "items.parquet", index=False)
     keep_reports(directory / CHECKPOINTS)
+    write_card(directory, config, run, metrics)
     stage.finish(config.to_yaml())
 
 
