@@ -94,7 +94,7 @@ def test_a_manifest_says_what_a_stage_was_made_from_and_what_it_cost(toy_run: Pa
     assert manifest["wall_seconds"] > 0
     assert manifest["peak_memory_mb"] > 0
     assert manifest["inputs"]["semantic_ids"] == SemanticIDs.load(toy_run / "rl/semantic_ids.parquet").sha256
-    assert set(manifest["outputs"]) == MODEL - {"config.yaml", "manifest.json"} | OF_RL
+    assert set(manifest["outputs"]) == MODEL - {"config.yaml", "manifest.json", "README.md"} | OF_RL
 
 
 def test_the_metrics_of_tokenize_say_what_the_semantic_ids_are_worth(toy_run: Path) -> None:
