@@ -9,6 +9,8 @@ Usage: python scripts/bench_rl.py [--quick] [--threads 1] [--repeats 3] [--json 
 * decoder: the same with sidrec.constrained_beam_search in place of `generate`.
 * ours: sidrec's trainer: a prompt is read once in the search, and once each by policy and reference for all
   rollouts.
+* depth: the same with a depth head around the same trunk, which reads an item as one position: another model,
+  so that only its time can be compared.
 
 A step draws 16 rollouts for each of 8 prompts, rewards them, scores them by the reference and by the policy,
 and goes back to the gradients; the optimizer, equal in all, is left out. Targets lie in their groups, so that
@@ -28,7 +30,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -86,10 +88,12 @@ class Case:
     targets: list[int]
 
     @classmethod
-    def make(cls, shape: str, tokens: int, directory: Path, device: str) -> "Case":
+    def make(
+        cls, shape: str, tokens: int, directory: Path, device: str, head: Literal["lm", "depth"] = "lm"
+    ) -> "Case":
         """Make a random model, far enough from uniform that there are few ties."""
         hidden, layers, heads = SHAPES[shape]
-        config = ModelConfig(hidden_size=hidden, num_layers=layers, num_heads=heads)
+        config = ModelConfig(hidden_size=hidden, num_layers=layers, num_heads=heads, head=head)
         sizes = (CODES,) * LEVELS
         rng = np.random.default_rng(0)
         flat = rng.choice(CODES**LEVELS, ITEMS, replace=False)
@@ -101,7 +105,11 @@ class Case:
                     weight *= 2.5
         semantic_ids = SemanticIDs([f"i{item}" for item in range(ITEMS)], codes, sizes)
         settings = PromptSettings(
-            template="compact", max_history=tokens, max_title_tokens=1, normalization="vocabulary"
+            template="compact",
+            max_history=tokens,
+            max_title_tokens=1,
+            normalization="vocabulary" if head == "lm" else "catalog",
+            head=head,
         )
         SIDModel.assemble(model, text_tokenizer, semantic_ids, settings).save(directory)
         sid_model = SIDModel.load(directory, device=device)
@@ -305,6 +313,8 @@ def measure(shape: str, tokens: int, options: argparse.Namespace) -> dict[str, A
         case = Case.make(shape, tokens, Path(folder), options.device)
         trainers = {way: trainer_of(way, case, bf16=options.bf16, device=options.device) for way in WAYS}
         found = differences(case, trainers)
+        of_depth = Case.make(shape, tokens, Path(folder) / "depth", options.device, "depth")
+        trainers["depth"] = trainer_of("ours", of_depth, bf16=options.bf16, device=options.device)
         steps = medians({way: partial(step, trainer) for way, trainer in trainers.items()}, options.repeats)
         passes = medians(score_passes(case, trainers), options.repeats)
     return {"shape": shape, "prompt": tokens, "steps": steps, "passes": passes, "differences": found}
@@ -330,7 +340,7 @@ def main() -> None:
     )
     print(f"a step of {PROMPTS} prompts x {GENERATIONS} rollouts, seconds; ratios to ours in brackets")
     print(
-        f"{'model':8}{'P':>5}{'stock':>18}{'decoder':>18}{'ours':>9}"
+        f"{'model':8}{'P':>5}{'stock':>18}{'decoder':>18}{'ours':>9}{'depth':>15}"
         f"{'log-probabilities: stock':>28}{'ours':>9}"
     )
     results, differ = [], False
@@ -339,9 +349,10 @@ def main() -> None:
         results.append(found)
         steps, passes = found["steps"], found["passes"]
         ratios = {way: f"{steps[way]:.3f} ({steps[way] / steps['ours']:.1f})" for way in WAYS}
+        depth = f"{steps['depth']:.3f} ({steps['depth'] / steps['ours']:.2f})"
         of_pass = f"{passes['stock']:.3f} ({passes['stock'] / passes['ours']:.1f})"
         print(
-            f"{shape:8}{tokens:5}{ratios['stock']:>18}{ratios['decoder']:>18}{steps['ours']:9.3f}"
+            f"{shape:8}{tokens:5}{ratios['stock']:>18}{ratios['decoder']:>18}{steps['ours']:9.3f}{depth:>15}"
             f"{of_pass:>28}{passes['ours']:9.3f}"
         )
         found_differences = found["differences"]
