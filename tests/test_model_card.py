@@ -121,6 +121,11 @@ def test_adapters_say_that_they_are_some(toy_run: Path, run: Run, tmp_path: Path
     assert "/home/me" not in text
 
 
+def test_a_depth_head_says_whose_class_it_is(toy_run: Path, run: Run, tmp_path: Path) -> None:
+    assert "import sidrec.depth_model" in written(tmp_path, run, toy_run, model={"head": "depth"})
+    assert "depth_model" not in written(tmp_path, run, toy_run)
+
+
 def test_a_base_of_the_hub_is_named_and_a_directory_is_not(toy_run: Path, run: Run, tmp_path: Path) -> None:
     hub = written(tmp_path, run, toy_run, model={"path": "someone/a-model"})
     assert ModelCard(hub).data.base_model == "someone/a-model"

@@ -49,6 +49,7 @@ def write_card(
         head=_head(stage, config, figures, is_adapter=is_adapter),
         stage=stage,
         is_adapter=is_adapter,
+        has_depth_head=config.model.head == "depth",
         start=config.rl.start,
         seed=config.seed,
         split_method=config.split.method,
