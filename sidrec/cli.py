@@ -213,15 +213,15 @@ def recommend(
     generation: Annotated[
         int | None, typer.Option(help="Of the run's items: 1 as trained on; default: the newest.")
     ] = None,
+    rerank: Annotated[float, typer.Option(help="Order the list as evaluation.rerank does.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend items after a history: sidrec recommend runs/demo --history A B C -k 10."""
     from sidrec.recommender import Recommender
 
     history_ids = [item for item in [history, *(more or [])] if item]
-    found = Recommender.from_pretrained(directory, generation=generation).recommend(
-        history_ids, k=k, exclude_history=exclude_history
-    )
+    recommender = Recommender.from_pretrained(directory, generation=generation, rerank=rerank)
+    found = recommender.recommend(history_ids, k=k, exclude_history=exclude_history)
     if as_json:
         print(json.dumps([vars(each) for each in found], ensure_ascii=False, indent=1))
         return

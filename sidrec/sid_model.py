@@ -216,8 +216,11 @@ class SIDModel:
         """Return the same model, whose lists stand in the order of log p(SID) + weight * log p(item).
 
         Raises:
-            ConfigError: If it was not trained to tell whole items, or each beam is read with its prompt.
+            ConfigError: If the weight is negative or no number, the model was not trained to tell whole
+                items, or it reads each beam with its prompt.
         """
+        if not 0 <= weight < float("inf"):
+            raise ConfigError(f"rerank is {weight}, expected a number from 0 on, such as 0.5.")
         if weight == self.rerank:
             return self
         if not self.prompts.settings.tells_items:

@@ -116,6 +116,16 @@ def test_own_rows_are_trained_kept_and_handed_on(run: Path) -> None:
     assert metrics["parameters"] == model.model.num_parameters() + own.numel()
 
 
+def test_the_command_line_orders_lists_too(run: Path, command: Callable[..., Ended]) -> None:
+    orders = [
+        command("recommend", run / "sft", "--history", "i02", "--rerank", weight, "--json").out
+        for weight in (0, 5)
+    ]
+    plain, ordered = ([each["item_id"] for each in json.loads(order)] for order in orders)
+    assert plain != ordered
+    assert command("recommend", run / "sft", "--history", "i02", "--rerank", -1).status == 2
+
+
 def test_reranking_acts_in_evaluation_and_in_recommend(run: Path, tmp_path: Path) -> None:
     output = shutil.copytree(run, tmp_path / "run")
     plain, ordered = (
