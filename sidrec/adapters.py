@@ -123,7 +123,7 @@ def add_adapters(
     ids = sorted(token_id for level in token_ids for token_id in level)
     settings: dict[str, Any] = {"target_modules": "dummy-target-modules"}  # peft's own word for none
     if hasattr(model, "depth_head"):  # it is new, so all of it is trained
-        settings |= {"modules_to_save": ["depth_head"], "exclude_modules": r".*depth_head.*"}
+        settings["modules_to_save"] = ["depth_head"]
     if lora is not None:
         targets = lora.target_modules
         settings |= {
@@ -131,6 +131,7 @@ def add_adapters(
             "lora_alpha": lora.alpha,
             "lora_dropout": lora.dropout,
             "target_modules": targets if isinstance(targets, str) else list(targets),
+            "exclude_modules": r".*depth_head.*" if "modules_to_save" in settings else None,
         }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

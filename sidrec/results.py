@@ -33,6 +33,9 @@ class StageResult:
     def __fspath__(self) -> str:
         return str(self.directory)
 
+    def __truediv__(self, name: str) -> Path:
+        return self.directory / name
+
     def __repr__(self) -> str:
         return f"StageResult({str(self.directory)!r})"
 

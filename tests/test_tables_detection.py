@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from sidrec.catalog import CatalogConfig, SplitConfig, read_catalog
-from sidrec.catalog.forms.encodings import is_windows_1252
 from sidrec.catalog.forms.table_files import read_table
+from sidrec.catalog.forms.text_encodings import is_windows_1252
 from sidrec.catalog.overview import look_at
 from sidrec.errors import CatalogError
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from sidrec.catalog.forms.encodings import Text, read_text
 from sidrec.catalog.forms.files import how_to_mend, read_utf8
 from sidrec.catalog.forms.quotes import holds_quoted_cells
 from sidrec.catalog.forms.separators import detect_separator, show_separator
+from sidrec.catalog.forms.text_encodings import Text, read_text
 from sidrec.catalog.frames import require_distinct
 from sidrec.errors import CatalogError
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from sidrec.catalog.forms.delimited import Dialect, attributes_of, read_separated
-from sidrec.catalog.forms.encodings import read_text
 from sidrec.catalog.forms.files import reject_lone_surrogates, require_file
 from sidrec.catalog.forms.packing import PACKINGS, packing_suffix, unpacked_name
+from sidrec.catalog.forms.text_encodings import read_text
 from sidrec.catalog.frames import arrow_to_frame
 from sidrec.errors import CatalogError
 
