@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
-from sidrec.item_positions import ItemPositions
+from sidrec.item_positions import ItemPositions, level_table, levels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,12 +102,8 @@ class ItemTrunk(_Pretrained):
     def _levels_of(self, input_ids: Tensor) -> Tensor:
         """(B, T) level of each SID token, -1 for all others."""
         if self._levels is None or self._levels.device != input_ids.device:
-            embeddings: Any = self.language_model.get_input_embeddings()
-            levels = torch.full((embeddings.weight.shape[0],), -1)
-            for level, ids in enumerate(self.config.token_ids):
-                levels[torch.tensor(ids)] = level
-            self._levels = levels.to(input_ids.device)
-        return self._levels[input_ids]
+            self._levels = level_table(self.config.token_ids).to(input_ids.device)
+        return levels_of(self._levels, input_ids)
 
 
 class DepthHead(nn.Module):

@@ -23,6 +23,7 @@ from sidrec.attention import (
     sharing_problem,
 )
 from sidrec.errors import ArtifactError, ConfigError
+from sidrec.merged_items import ItemMerger
 from sidrec.output_rows import OutputRows
 from sidrec.trie import Children, SIDTrie
 
@@ -76,6 +77,7 @@ class SIDScorer:
             the input embeddings.
         sums_codes: Whether the codes of an item are added to the state of its prompt, as a depth head wants
             it; else the trunk reads them as tokens.
+        merger: Reads an item of a history as one position; None: as its tokens, or the model sees to it.
         codes_are_tokens: Whether the trie's codes are token ids.
         token_ids: Level by level, (K,) token ids of its codes.
         attention: How the model attends.
@@ -89,6 +91,8 @@ class SIDScorer:
         token_ids: list[list[int]] | None,
         trie: SIDTrie,
         normalization: Normalization,
+        *,
+        merges_items: bool = False,
     ) -> None:
         """Find out what the model can do, once, before anything is decoded.
 
@@ -97,9 +101,12 @@ class SIDScorer:
             token_ids: Level by level, the token id of every code; None: the trie's codes are token ids.
             trie: The catalogue's SIDs.
             normalization: What the log-probabilities of a step sum to one over.
+            merges_items: Whether items before a target are read as one position each, see `ItemMerger`.
 
         Raises:
             ArtifactError: If the vocabulary lacks a SID token.
+            ConfigError: If items are to be merged, and prompts of the model cannot be shared, or it has a
+                depth head.
             ValueError: If levels differ, a code has no token, or a depth head is to be normalized over the
                 vocabulary.
         """
@@ -139,11 +146,15 @@ class SIDScorer:
         self.shares_prompts = self.why_not is None
         cuts = self.shares_prompts and not self.sums_codes
         self._cuts = cuts and last_token_suffices(model, int(self.token_ids[0][0]))
+        self.merger: ItemMerger | None = None
+        if merges_items:
+            self._require_mergeable()
+            self.merger = ItemMerger(model, [ids.tolist() for ids in self.token_ids], self.attention)
 
     def of(self, model: PreTrainedModel, normalization: Normalization) -> SIDScorer:
         """Return the same for another model, or normalized otherwise."""
         token_ids = None if self.codes_are_tokens else [ids.tolist() for ids in self.token_ids]
-        return SIDScorer(model, token_ids, self.trie, normalization)
+        return SIDScorer(model, token_ids, self.trie, normalization, merges_items=self.merger is not None)
 
     def _by_state(self) -> tuple[Tensor, Tensor]:
         """For each state of the trie, the code that leads to it: its place in its level, and its token."""
@@ -197,6 +208,45 @@ class SIDScorer:
                 f"{type(self.model).__name__} {self.why_not}: one prompt cannot be shared between rollouts. "
                 "Choose a model whose layers all attend (Qwen2, Qwen3, Llama, ...)."
             )
+
+    def _require_mergeable(self) -> None:
+        problem = "merges items by itself" if self.sums_codes else self.why_not
+        if problem is not None:
+            raise ConfigError(
+                f"prompt.history=merged: {type(self.model).__name__} {problem}, so its items cannot be "
+                "merged for it. Choose a model whose layers all attend (Qwen2, Qwen3, Llama, ...), or set "
+                "prompt.history=codes."
+            )
+
+    def states(self, input_ids: Tensor, mask: Tensor, told: Tensor) -> Tensor:
+        """Return for each of (B, T) tokens the state that the next one is told from, (B, T, H).
+
+        Args:
+            input_ids: Of rows.
+            mask: (B, T), nonzero = a real token.
+            told: (B, T) bool: tokens whose states are asked for; others may be wrong.
+        """
+        if self.merger is not None:
+            return self.merger.states(input_ids, mask, told)
+        return self.hidden(input_ids=input_ids, attention_mask=mask)
+
+    def prompt_inputs(
+        self, input_ids: Tensor, mask: Tensor, after: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return what the trunk takes of prompts, and the (B, W) mask of the positions they are.
+
+        Args:
+            input_ids: (B, P), padded on the left.
+            mask: (B, P), nonzero = a real token.
+            after: (B, A) tokens that stand after the prompts; the mask is without them.
+        """
+        if self.merger is None:
+            ids = input_ids if after is None else torch.cat([input_ids, after], dim=1)
+            return {"input_ids": ids}, mask
+        vectors, mask = self.merger.prompts(input_ids, mask)
+        if after is not None:
+            vectors = torch.cat([vectors, self.merger.embed(after)], dim=1)
+        return {"inputs_embeds": vectors}, mask
 
     def hidden(self, **inputs: object) -> Tensor:
         """Run the trunk and return the last hidden states, (B, T, H)."""

@@ -95,6 +95,13 @@ class PromptConfig(Section):
         "codes of the item, so that it says which item it was. A model trained with sum is read by sidrec "
         "only, not by `generate`.",
     )
+    history: Literal["codes", "merged"] = Field(
+        "codes",
+        description="What an item before the target is: codes: L positions, one for each code; merged: one "
+        "position, the sum of the embeddings of its codes, so that prompts are L times shorter, while the "
+        "codes of the target are told one by one as before. A model trained with merged is read by sidrec "
+        "only, not by `generate`.",
+    )
     max_text_tokens: int = Field(
         128, ge=1, description="Tokens of any other column of items or users that the model sees or writes."
     )

@@ -79,17 +79,18 @@ def _read_states(
     """
     num_generations, levels = paths.shape[1], paths.shape[2] - 1
     branches = scorer.tokens(paths[..., 1:-1]).flatten(1)  # (B, G * (L - 1))
+    inputs, prompt_mask = scorer.prompt_inputs(prompt_ids, prompt_mask, branches)
     lengths = prompt_mask.sum(1, keepdim=True)  # (B, 1)
     steps = torch.arange(levels - 1, device=paths.device).repeat(num_generations)  # (G * (L - 1),)
     prompt_positions = (prompt_mask.cumsum(1) - 1).clamp(min=0)
     positions = torch.cat([prompt_positions, lengths + steps], dim=1)
     visible = _visible(prompt_mask.bool(), num_generations, levels - 1)
     hidden = scorer.hidden(
-        input_ids=torch.cat([prompt_ids, branches], dim=1),
+        **inputs,
         attention_mask=scorer.attention.masks(visible, positions, positions, scorer.model.dtype),
         position_ids=positions,
     )
-    width = prompt_ids.shape[1]
+    width = prompt_mask.shape[1]
     return hidden[:, width - 1 : width], hidden[:, width:].unflatten(1, (num_generations, levels - 1))
 
 

@@ -88,13 +88,16 @@ class SIDModel:
 
         Raises:
             ArtifactError: If the text tokenizer lacks a SID token.
+            ConfigError: If the model cannot read its prompts with `settings.history=merged`.
         """
         vocabulary = SIDVocabulary.find_in(text_tokenizer, semantic_ids.codebook_sizes)
         if settings.last_token == "sum":
             sum_items(model, vocabulary.token_ids)
         prompts = PromptBuilder(settings, text_tokenizer, vocabulary, semantic_ids.codes, titles)
         token_ids = vocabulary.token_ids if settings.identifiers == "sid" else None
-        scorer = SIDScorer(model, token_ids, SIDTrie(prompts.codes), settings.normalization)
+        merges = settings.history == "merged"
+        trie = SIDTrie(prompts.codes)
+        scorer = SIDScorer(model, token_ids, trie, settings.normalization, merges_items=merges)
         reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)
         return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader, scorer.trie, titles=titles)
 

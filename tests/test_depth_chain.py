@@ -107,10 +107,10 @@ def test_a_model_from_disk_is_trained_whole_or_in_part(
     loaded = SIDModel.load(config.output / "sft")
     metrics = json.loads((config.output / "sft" / "metrics.json").read_text())
     assert loaded.scorer.sums_codes
-    assert metrics["valid"]["ndcg@10"] == pytest.approx(_valid_ndcg(config, loaded), abs=1e-6)
+    assert metrics["valid"]["ndcg@10"] == pytest.approx(valid_ndcg(config, loaded), abs=1e-6)
 
 
-def _valid_ndcg(config: Config, model: SIDModel) -> float:
+def valid_ndcg(config: Config, model: SIDModel) -> float:
     from sidrec.stages.run import load_run
     from sidrec.stages.training import Validation
 

@@ -40,6 +40,7 @@ FLOORS = """
     decoding.search decoding.prompts
     decoding.filters
     scoring
+    merged_items
     attention output_rows sid_rows depth_model
     config tasks.template
     catalog embedding baselines.config generations item_sum item_positions moving_average objectives

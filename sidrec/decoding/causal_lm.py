@@ -87,7 +87,11 @@ class CausalLM:
 
     @torch.no_grad()
     def read_prefix(self, token_ids: Sequence[int]) -> Prefix:
-        """Read what prompts begin with, once for all searches until the weights change."""
+        """Read what prompts begin with, once for all searches until the weights change.
+
+        Where items are merged, that ends before the first of them.
+        """
+        token_ids = self._words_of(token_ids)
         cache = AppendCache(capacity=len(token_ids))
         if token_ids and self.scorer.shares_prompts and not self.scorer.sums_codes:
             ids = torch.tensor([list(token_ids)], device=self.scorer.model.device)
@@ -104,6 +108,13 @@ class CausalLM:
                 use_cache=True,
             )
         return Prefix(tuple(token_ids), cache)
+
+    def _words_of(self, token_ids: Sequence[int]) -> Sequence[int]:
+        """Cut tokens off where an item may begin, if items are merged."""
+        if self.scorer.merger is None or not token_ids:
+            return token_ids
+        is_code = self.scorer.merger.is_code(torch.tensor(token_ids, device=self.device))
+        return token_ids[: int((is_code.cumsum(0) == 0).sum())]
 
     @torch.no_grad()
     def read(self, group: Group, prefix: Prefix, num_beams: int) -> Beams:
@@ -171,10 +182,10 @@ class TreeBeams:
 
     def __init__(self, scorer: SIDScorer, group: Group, prefix: Prefix, num_beams: int) -> None:
         """Read the prompts, with room for `num_beams` at each level; more is made when needed."""
-        input_ids, mask = group.input_ids, group.mask
-        self.batch_size = len(input_ids)
+        self.batch_size = len(group.input_ids)
         self._scorer = scorer
         begun = len(prefix.token_ids)
+        inputs, mask = scorer.prompt_inputs(group.input_ids, group.mask)
         ones = mask.new_ones((self.batch_size, begun))
         self._seen = torch.cat([ones, mask], dim=1)  # (B, T + P)
         self._positions = (self._seen.cumsum(1) - 1).clamp(min=0)
@@ -182,7 +193,7 @@ class TreeBeams:
         room = self._seen.shape[1] + (scorer.trie.num_levels - 1) * min(num_beams, scorer.trie.num_leaves)
         self._cache = AppendCache(room, prefix.cache if begun else None, self.batch_size)
         hidden = scorer.last_hidden(
-            **self._inputs(input_ids, self._positions[:, begun:], self._prompt_masks(mask, begun))
+            **inputs, **self._options(self._positions[:, begun:], self._prompt_masks(mask, begun))
         ).unsqueeze(1)  # (B, 1, H); prompts are padded on the left
         ancestors = torch.zeros((self.batch_size, 1, 0), dtype=torch.bool, device=mask.device)
         self._depths = [_Depth(hidden, ancestors)]
@@ -201,11 +212,8 @@ class TreeBeams:
             visible, self._positions[:, begun:], self._positions, self._scorer.model.dtype
         )
 
-    def _inputs(
-        self, ids: Tensor, positions: Tensor, masks: Tensor | dict[str, Tensor] | None
-    ) -> dict[str, Any]:
+    def _options(self, positions: Tensor, masks: Tensor | dict[str, Tensor] | None) -> dict[str, Any]:
         return {
-            "input_ids": ids,
             "attention_mask": masks,
             "position_ids": positions,
             "past_key_values": self._cache,
@@ -234,7 +242,7 @@ class TreeBeams:
         positions = self._lengths.unsqueeze(1) + depth
         self._positions = torch.cat([self._positions, positions], dim=1)
         masks = self._scorer.attention.masks(visible, positions, self._positions, self._scorer.model.dtype)
-        hidden = self._scorer.hidden(**self._inputs(self._scorer.tokens(states), positions, masks))
+        hidden = self._scorer.hidden(input_ids=self._scorer.tokens(states), **self._options(positions, masks))
         self._depths.append(_Depth(hidden, ancestors))
 
     def rewind(self, level: int) -> None:

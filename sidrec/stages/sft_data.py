@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sidrec.sid_model import SIDModel
 
 logger = logging.getLogger(__name__)
-NOT_IN_ROWS = {"normalization", "last_token", "head", "tells_items"}
+NOT_IN_ROWS = {"normalization", "last_token", "head", "history", "tells_items"}
 """Settings of prompts that say how a model reads its rows, and change nothing in them."""
 
 
@@ -62,9 +62,7 @@ def training_data(config: Config, run: Run, sid_model: SIDModel, tasks: Sequence
     source = row_source(config, run, prompts, max_positions=positions)
     made_from = {
         "inputs": run.training_inputs() | column_inputs(tasks, run.catalog),
-        "prompts": prompts.settings.model_dump(
-            exclude={"normalization", "last_token", "head", "tells_items"}
-        ),
+        "prompts": prompts.settings.model_dump(exclude=NOT_IN_ROWS),
         "text_tokenizer": hash_of_tokenizer(sid_model.text_tokenizer),
         "tasks": [[task.name, asdict(task.prompt), asdict(task.completion)] for task in tasks],
         "rows": section.rows,

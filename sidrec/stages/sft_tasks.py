@@ -24,6 +24,8 @@ def check_sft(config: Config, catalog: Catalog) -> list[Task]:
     check_rows(config.sft.rows, tasks, style)
     if config.model.head == "depth":
         _check_depth(config)
+    if config.prompt.history == "merged":
+        _check_merged(config)
     if config.model.identifiers == "title":
         _check_titles(config, tasks)
     return tasks
@@ -41,6 +43,20 @@ def _check_depth(config: Config) -> None:
         raise ConfigError(
             f"{problem}, and with model.head=depth an item is one position whose codes are told among codes. "
             "Leave it out, or set model.head=lm."
+        )
+
+
+def _check_merged(config: Config) -> None:
+    """Refuse what would change nothing where an item of a history is one position."""
+    refused = {
+        "prompt.last_token=sum has the last token of an item stand for it": config.prompt.last_token == "sum",
+        "model.head=depth reads an item as one position by itself": config.model.head == "depth",
+        "model.identifiers=title names items by tokens of text": config.model.identifiers == "title",
+    }
+    for problem in (said for said, is_so in refused.items() if is_so):
+        raise ConfigError(
+            f"{problem}, and with prompt.history=merged an item of a history is one position, the sum of its "
+            "codes. Leave it out, or set prompt.history=codes."
         )
 
 
@@ -93,6 +109,7 @@ def resolve_prompts(config: Config) -> PromptSettings:
         last_token=config.prompt.last_token,
         identifiers=config.model.identifiers,
         head=config.model.head,
+        history=config.prompt.history,
         tells_items=config.sft.item_loss > 0,
     )
 

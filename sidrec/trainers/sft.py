@@ -58,9 +58,10 @@ def sft_losses(
         (S,) float32 losses in nats and (S,) tasks, token by token in an order of its own; and the sum of the
         auxiliary losses, weighted, (), 0 without them.
     """
-    hidden = scorer.hidden(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])  # (B, T, H)
-    before = hidden[:, :-1]  # the state that predicts the next token
     kinds, items, tokens = (batch[name][:, 1:] for name in ("kinds", "items", "input_ids"))
+    told = nn.functional.pad(kinds != IGNORED, (0, 1))  # (B, T)
+    hidden = scorer.states(batch["input_ids"], batch["attention_mask"], told)  # (B, T, H)
+    before = hidden[:, :-1]  # the state that predicts the next token
     tasks = batch["tasks"].unsqueeze(1).expand_as(kinds)
     by_code = scorer.normalization != "vocabulary"
     losses, of_task = [], []
