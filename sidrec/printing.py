@@ -133,6 +133,8 @@ def print_overview(found: Overview) -> None:
             f"time: {found.times['first']} to {found.times['last']} (UTC), in {found.times['unit']} since "
             "1970"
         )
+    if found.weights is not None:
+        print(f"weights of events: {found.weights['min']:g} to {found.weights['max']:g}")
     print("\nThe most frequent items and their share of the events:")
     for share, events in found.tail:
         print(f"  {share:>5.0%}  {'#' * round(50 * events):<50}  {events:.0%}")

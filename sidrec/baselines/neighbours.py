@@ -27,12 +27,14 @@ def item_knn(split: Split, *, num_items: int, neighbours: int, decay: float) -> 
     """Score items by the cosine between who had them and who had the items of the history.
 
     The similarity of two items is the number of users who had both in train, divided by the square root of
-    (users of the one x users of the other); how often and in which order does not count. Each item keeps
-    only its `neighbours` most similar items, equal ones in catalogue order. An item that is no neighbour of
-    any item of the history gets 0, and so does every item for a history of items that train does not have.
+    (users of the one x users of the other); how often and in which order does not count. With weights it is
+    the cosine of what the users gave them: a user gives an item the largest weight of its train events, 0
+    without any. Each item keeps only its `neighbours` most similar items, equal ones in catalogue order. An
+    item that is no neighbour of any item of the history gets 0, and so does every item for a history of items
+    that train does not have.
 
     Args:
-        split: Only `train` is read.
+        split: Only `train` and `train_weights` are read.
         num_items: N.
         neighbours: Items that each item keeps, at least 1.
         decay: Weight of an event against the one after it, in (0, 1]; 1: all count alike.
@@ -87,14 +89,16 @@ def _nearest_items(split: Split, num_items: int, neighbours: int) -> csr_array:
     """
     users_items = _who_had_what(split, num_items)  # (U, N)
     items_users = users_items.T.tocsr()  # (N, U)
-    num_users = np.diff(items_users.indptr)  # (N,) users of each item
-    pairs = items_users @ np.diff(users_items.indptr)  # (N,) bound on the entries of each row of cosines
+    squares = items_users.power(2).sum(axis=1)  # (N,) squared norms; without weights the users of each item
+    lengths = np.diff(users_items.indptr)  # (U,) items of each user
+    # (N,) bound on the entries of each row of cosines
+    pairs = np.bincount(users_items.indices, np.repeat(lengths, lengths), minlength=num_items)
     ends = np.flatnonzero(np.diff(np.cumsum(pairs) // _ENTRIES_PER_BLOCK)) + 1
     rows, columns, cosines = [], [], []
     for block in np.split(np.arange(num_items), ends):
-        shared = (items_users[block] @ users_items).tocoo()  # (items of the block, N) users of both
+        shared = (items_users[block] @ users_items).tocoo()  # (items of the block, N) products
         items, others = block[shared.row], shared.col
-        cosine = shared.data / np.sqrt(num_users[items] * num_users[others])
+        cosine = shared.data / np.sqrt(squares[items] * squares[others])
         kept = _first_of_each(items, others, cosine, neighbours)
         rows.append(items[kept])
         columns.append(others[kept])
@@ -104,12 +108,18 @@ def _nearest_items(split: Split, num_items: int, neighbours: int) -> csr_array:
 
 
 def _who_had_what(split: Split, num_items: int) -> csr_array:
-    """Return (U, N): 1 where a user had an item in train, however often."""
+    """Return (U, N): what users gave items in train, as a share of the most that anyone gave the item.
+
+    The cosine is the same in any unit of an item. Shares are rounded, so that it is so to the last bit.
+    """
     events = history_events(split.train)
-    entries = (np.ones(len(events.items)), (events.rows, events.items))
-    users_items = csr_array(entries, shape=(len(split.train), num_items))  # adds up repeated events
-    users_items.data[:] = 1
-    return users_items
+    pairs, numbers = np.unique(events.rows * num_items + events.items, return_inverse=True)
+    users, items = np.divmod(pairs, num_items)
+    given, most = np.zeros(len(pairs)), np.zeros(num_items)
+    np.maximum.at(given, numbers, split.train_weights)
+    np.maximum.at(most, items, given)
+    shares = (given / most[items]).round(_DECIMALS)
+    return csr_array((shares, (users, items)), shape=(len(split.train), num_items))
 
 
 def _first_of_each(items: np.ndarray, others: np.ndarray, cosine: np.ndarray, neighbours: int) -> np.ndarray:

@@ -85,7 +85,7 @@ class Catalog:
     Attributes:
         items: `item_id`, `title`, `text` (str), then the other columns given.
         interactions: `user_id`, `item_id` (str), `timestamp` (int64 or float64), and where they are known
-            `rating` (float64) and `split` (train, valid, test or context).
+            `rating`, `weight` (float64) and `split` (train, valid, test or context).
         order: What gave the order of events: "column 'lent_at'", or "rows" (`timestamp` is the row's number).
         category: Column of `items` with the categories; None without one.
         users: `user_id` (str), then the columns given, row by row the users of `sequences`; None without any.
@@ -104,6 +104,7 @@ class Catalog:
         user_id: str = "user_id",
         timestamp: str | None = None,
         rating: str | None = None,
+        weight: str | None = None,
         split: str | None = None,
         text: str | None = None,
         title: str | None = None,
@@ -128,6 +129,7 @@ class Catalog:
             user_id=user_id,
             timestamp=timestamp,
             rating=rating,
+            weight=weight,
             split=split,
             items_name=name,
             filters=filters,
@@ -192,7 +194,7 @@ class Catalog:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of ids, titles, texts, events and all of the users, the same after a reload.
+        """Hash of ids, titles, texts, events, weights and all of the users, the same after a reload.
 
         Other columns of the items do not count.
         """
@@ -201,8 +203,9 @@ class Catalog:
             digest.update(json.dumps(self.items[column].tolist()).encode())
         sequences = self.sequences()
         digest.update(json.dumps(sequences.user_ids).encode())
-        times = self.interactions["timestamp"].to_numpy()
-        for array in (sequences.offsets, sequences.items, times):
+        columns = [name for name in ("timestamp", "weight") if name in self.interactions.columns]
+        events = [self.interactions[name].to_numpy() for name in columns]
+        for array in (sequences.offsets, sequences.items, *events):
             little_endian = array.dtype.newbyteorder("<")
             digest.update(little_endian.str.encode() + array.astype(little_endian).tobytes())
         if self.users is not None:
@@ -259,6 +262,7 @@ class Catalog:
             text="{text}",
             title="title",
             timestamp="timestamp",
+            weight="weight" if "weight" in interactions.column_names else None,
             category=None if category is None else category.decode(),
         )
         catalog.order = (interactions.schema.metadata or {}).get(_ORDER_KEY, catalog.order.encode()).decode()

@@ -1,4 +1,4 @@
-"""Columns of a table as what they stand for: ids and texts as strings, times as numbers."""
+"""Columns of a table as what they stand for: ids and texts as strings, times and weights as numbers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as arrow
 
 from sidrec.errors import CatalogError, nearest
+
+_A_TIME = "a number or an ISO date (2024-05-31 or 2024-05-31T18:30:00), in one form for the whole column"
 
 
 def source_of(frame: pd.DataFrame, default: str) -> str:
@@ -68,7 +70,7 @@ def parse_timestamps(column: pd.Series, *, source: str) -> np.ndarray:
     if pd.api.types.is_datetime64_any_dtype(column):
         dates = pd.to_datetime(column.reset_index(drop=True), utc=True)
         return _seconds(dates, column, source)
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+    if _is_numeric(column):
         numbers = column.reset_index(drop=True)
     else:
         strings = as_strings(column)
@@ -77,10 +79,32 @@ def parse_timestamps(column: pd.Series, *, source: str) -> np.ndarray:
             dates = pd.to_datetime(strings, format="ISO8601", utc=True, errors="coerce")
             return _seconds(dates, column, source)
     floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    _raise_for_first(~np.isfinite(floats), column, source)
+    _raise_for_first(~np.isfinite(floats), column, source, expected=_A_TIME, setting="catalog.timestamp")
     if pd.api.types.is_integer_dtype(numbers) and numbers.max() <= np.iinfo(np.int64).max:
         return numbers.to_numpy(dtype=np.int64)
     return floats
+
+
+def parse_weights(column: pd.Series, *, source: str) -> np.ndarray:
+    """Return weights as float64.
+
+    Raises:
+        CatalogError: If a cell is no positive finite number, or their sum is too large for one.
+    """
+    numbers = pd.to_numeric(column if _is_numeric(column) else as_strings(column), errors="coerce")
+    weights = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~((weights > 0) & np.isfinite(weights))
+    _raise_for_first(
+        bad, column, source, expected="a positive number, not infinite", setting="catalog.weight"
+    )
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise CatalogError(
+            f"{source}: the weights of {column.name}, up to {weights.max():g}, add up to more than a float64 "
+            "holds, expected a finite sum. Divide all of them by the same number: their proportions count."
+        )
+    return weights
 
 
 def _one_column(frame: pd.DataFrame) -> str:
@@ -93,21 +117,26 @@ def _one_column(frame: pd.DataFrame) -> str:
 
 def _seconds(dates: pd.Series, column: pd.Series, source: str) -> np.ndarray:
     """Return UTC dates as seconds."""
-    _raise_for_first(dates.isna().to_numpy(), column, source)
+    bad = dates.isna().to_numpy()
+    _raise_for_first(bad, column, source, expected=_A_TIME, setting="catalog.timestamp")
     microseconds = dates.dt.as_unit("us").astype(np.int64).to_numpy()
     if not (microseconds % 1_000_000).any():
         return microseconds // 1_000_000
     return microseconds / 1e6
 
 
-def _raise_for_first(bad: np.ndarray, column: pd.Series, source: str) -> None:
-    """Name the first bad cell of a column of times."""
+def _is_numeric(column: pd.Series) -> bool:
+    """Say whether the cells are numbers already: neither text nor truth values nor dates."""
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _raise_for_first(bad: np.ndarray, column: pd.Series, source: str, *, expected: str, setting: str) -> None:
+    """Name the first bad cell of a column."""
     if bad.any():
         row = int(np.argmax(bad))
         raise CatalogError(
-            f'{source}: data row {row + 1} has "{_shown(column.iloc[row])}" as {column.name}, expected a '
-            "number or an ISO date (2024-05-31 or 2024-05-31T18:30:00), in one form for the whole column. "
-            "Mend the row, or set catalog.timestamp to another column."
+            f'{source}: data row {row + 1} has "{_shown(column.iloc[row])}" as {column.name}, expected '
+            f"{expected}. Mend the row, or set {setting} to another column."
         )
 
 

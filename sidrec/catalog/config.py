@@ -143,6 +143,12 @@ class CatalogConfig(Section):
         description="Column of the rating of an event, a number, for filters.min_rating. Absent: the column "
         "`rating` when there is one.",
     )
+    weight: str | None = Field(
+        None,
+        description="Column of the weight of an event, a positive number, for the counts of the baselines "
+        "popularity and recent_popularity (2 counts as two events) and the cosine of item_knn; nothing else "
+        "reads it. Absent: every event counts as one.",
+    )
     split_column: str | None = Field(
         None,
         description="Column that says for split.method=given which events are targets of which part: train, "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sidrec.catalog.columns import as_strings, parse_timestamps, require_column, source_of
+from sidrec.catalog.columns import as_strings, parse_timestamps, parse_weights, require_column, source_of
 from sidrec.catalog.config import FiltersConfig
 from sidrec.catalog.ids import name_unknown, require_ids, require_known, require_once
 from sidrec.catalog.template import render_texts
@@ -72,21 +72,22 @@ def normalize_interactions(
     user_id: str = "user_id",
     timestamp: str | None = None,
     rating: str | None = None,
+    weight: str | None = None,
     split: str | None = None,
     items_name: str = "items",
     filters: FiltersConfig | None = None,
 ) -> tuple[pd.DataFrame, str]:
     """Return `user_id`, `item_id` (str), `timestamp` (int64 or float64), sorted, and what gave the order.
 
-    `rating` (float64, NaN for none) and `split` (one of `PARTS`) follow where there are such columns. Users
-    stay in order of first appearance; the events of a user are sorted by time, and by row where times are
-    equal. No `timestamp` means the column of that name when there is one, else the number of the row; no
-    `rating` or `split` the column of that name, if there is one. Events that `filters` will drop are not
-    refused.
+    `rating` (float64, NaN for none), `weight` (float64) and `split` (one of `PARTS`) follow where there are
+    such columns. Users stay in order of first appearance; the events of a user are sorted by time, and by row
+    where times are equal. No `timestamp` means the column of that name when there is one, else the number of
+    the row; no `rating` or `split` the column of that name, if there is one; no `weight` none, since it would
+    change figures unasked. Events that `filters` will drop for their items are not refused.
 
     Raises:
         CatalogError: If a column is missing, an id none, an item unknown, a time neither number nor date, a
-            rating no number, or an event of no part.
+            rating no number, a weight no positive one, or an event of no part.
     """
     filters = filters or FiltersConfig()
     name = source_of(interactions, "interactions")
@@ -105,6 +106,9 @@ def normalize_interactions(
     table = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
     if (column := _column(interactions, rating, "rating", setting="catalog.rating")) is not None:
         table["rating"] = _ratings(column, name)
+    if weight is not None:
+        column = require_column(interactions, weight, setting="catalog.weight", default="interactions")
+        table["weight"] = parse_weights(column, source=name)
     if (column := _column(interactions, split, "split", setting="catalog.split_column")) is not None:
         parts = _parts(column, name, must=split is not None)
         if parts is not None:

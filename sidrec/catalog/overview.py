@@ -36,6 +36,7 @@ class Overview:
         events: User, item, title and time of the first user's first events.
         texts: Characters of the texts (min, median, 95%, max), and items whose text another has too.
         times: First and last day, the unit, and what the order is by; days are None without real times.
+        weights: `min` and `max` of the events' weights; None without `catalog.weight`.
         tail: (share of the items, the most frequent first; share of the events that they have).
         split: Sizes of the parts, or why there are none.
         doubts: What looks wrong.
@@ -49,6 +50,7 @@ class Overview:
     events: list[tuple[str, str, str, str]]
     texts: dict[str, int]
     times: dict[str, str | None]
+    weights: dict[str, float] | None
     tail: list[tuple[float, float]]
     split: dict[str, Any]
     doubts: list[Doubt]
@@ -80,6 +82,7 @@ def look_at(catalog: Catalog, config: SplitConfig) -> Overview:
             "shared": int(catalog.items["text"].duplicated(keep=False).sum()),
         },
         times=_times(catalog),
+        weights=_weights(catalog),
         tail=long_tail(catalog),
         split=parts,
         doubts=find_doubts(catalog, config, split),
@@ -143,6 +146,13 @@ def _times(catalog: Catalog) -> dict[str, str | None]:
         return {"order": catalog.order, "unit": None, "first": None, "last": None}
     first, last = (f"{unit.date(float(time)):%Y-%m-%d}" for time in (times.min(), times.max()))
     return {"order": catalog.order, "unit": unit.name, "first": first, "last": last}
+
+
+def _weights(catalog: Catalog) -> dict[str, float] | None:
+    if "weight" not in catalog.interactions.columns:
+        return None
+    weights = catalog.interactions["weight"]
+    return {"min": float(weights.min()), "max": float(weights.max())}
 
 
 def _parts(catalog: Catalog, split: Split) -> dict[str, Any]:

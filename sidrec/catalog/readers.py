@@ -27,6 +27,7 @@ def catalog_of(tables: Tables, config: CatalogConfig) -> Catalog:
         user_id=config.user_id,
         timestamp=config.timestamp,
         rating=config.rating,
+        weight=config.weight,
         split=config.split_column,
         text=config.text,
         title=config.title,

@@ -87,15 +87,19 @@ class Split:
         train_times: (train events,) int64 or float64, the time of each event of `np.concatenate(train)`, in
             the unit of the data. Where `Catalog.order` is "rows" it is the number of the event's row, so that
             a later time is a later line of the file.
+        train_weights: (train events,) float64, the weight of each of these events; 1 without
+            `catalog.weight`.
         valid: A row per target; with leave_one_out, one for each user who can be split.
         test: As valid; with leave_one_out the same users, whose histories include the valid target.
-        sha256: Hash of method, users, item ids and which event is which; the items' order does not count.
+        sha256: Hash of method, users, item ids and which event is which; the items' order does not count, nor
+            do weights: what is asked for is the same, and so results stay comparable.
         method: As in `SplitConfig`.
     """
 
     user_ids: list[str]
     train: list[np.ndarray]
     train_times: np.ndarray
+    train_weights: np.ndarray
     valid: EvaluationRows
     test: EvaluationRows
     sha256: str
@@ -131,10 +135,14 @@ def split_catalog(catalog: Catalog, config: SplitConfig) -> Split:
     is_train = labels == TRAIN
     ends = np.concatenate([[0], np.cumsum(is_train)])[offsets]
     train_items = items[is_train]
+    events = catalog.interactions
     return Split(
         user_ids=sequences.user_ids,
         train=[train_items[start:end] for start, end in itertools.pairwise(ends.tolist())],
-        train_times=catalog.interactions["timestamp"].to_numpy()[is_train],
+        train_times=events["timestamp"].to_numpy()[is_train],
+        train_weights=(
+            events["weight"].to_numpy()[is_train] if "weight" in events.columns else np.ones(len(train_items))
+        ),
         valid=_rows(sequences, labels == VALID, config.max_history),
         test=_rows(sequences, labels == TEST, config.max_history),
         sha256=_hash(catalog, labels, config),

@@ -65,7 +65,8 @@ def write_recbole(catalog: Catalog, directory: Path, name: str) -> Written:
 def write_lcrec(catalog: Catalog, directory: Path, name: str) -> Written:
     """Write `NAME.item.json`, `NAME.inter.json` and, where the catalogue has users, `NAME.user.json`.
 
-    The order of the events is kept, their times are not. `catalog.users=NAME.user.json` reads the users.
+    The order of the events is kept, their times and weights are not. `catalog.users=NAME.user.json` reads the
+    users.
 
     Raises:
         CatalogError: If a file is there already.
@@ -80,9 +81,12 @@ def write_lcrec(catalog: Catalog, directory: Path, name: str) -> Written:
         f"{name}.{kind}.json": json.dumps(document, ensure_ascii=False, indent=2) + "\n"
         for kind, document in documents.items()
     }
-    times = catalog.order != BY_ROWS
-    notes = (f"Times left out: {len(catalog.interactions):,}; the order stays.",) if times else ()
-    return Written(_write_all(directory, contents), notes)
+    notes = []
+    if catalog.order != BY_ROWS:
+        notes.append(f"Times left out: {len(catalog.interactions):,}; the order stays.")
+    if "weight" in catalog.interactions.columns:
+        notes.append(f"Weights left out: {len(catalog.interactions):,}.")
+    return Written(_write_all(directory, contents), tuple(notes))
 
 
 def _atomic(table: pd.DataFrame, file: str) -> tuple[str, int]:
