@@ -110,7 +110,7 @@ def test_the_demo_prints_what_readme_shows(tmp_path):
     assert list(found) == list(shown)
     for model, values in shown.items():
         assert found[model] == pytest.approx(values, abs=0.03)
-    shown = block("console", "recommend runs/demo")
+    shown = block("console", "$ .venv/bin/sidrec recommend runs/demo")
     first, _, rest = shown.partition("\n")
     listed = printed("-m", *first.replace("runs/demo", demo).removeprefix("$ .venv/bin/").split())
     assert listed.splitlines()[0].split() == rest.splitlines()[0].split()
