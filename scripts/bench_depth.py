@@ -17,9 +17,8 @@ from statistics import median
 
 import numpy as np
 import torch
-from bench_decoding import CODES, EOS, ITEMS, LEVELS, SHAPES, make_codes, processor
+from bench_decoding import CODES, ITEMS, LEVELS, SHAPES, make_codes, make_model, processor
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from sidrec.decoding import CausalLM, constrained_beam_search, rank_all
 from sidrec.depth_model import DepthModel
@@ -39,26 +38,10 @@ TIE = 1e-3
 
 def scorers(shape: str) -> tuple[SIDScorer, SIDScorer, np.ndarray]:
     """Return an LM and the same trunk with a depth head, both over codes, and the (N, L) codes."""
-    hidden, layers, heads, groups, inner, text = SHAPES[shape]
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        "qwen2",
-        vocab_size=text + LEVELS * CODES,
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=groups,
-        intermediate_size=inner,
-        max_position_embeddings=1024,
-        initializer_range=0.05,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=EOS,
-    )
+    text = SHAPES[shape][-1]
     token_ids = [list(range(text + CODES * level, text + CODES * (level + 1))) for level in range(LEVELS)]
     codes = make_codes(ITEMS, 0) - CODES * np.arange(LEVELS)
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model = make_model(shape)
     lm = SIDScorer(model, token_ids, SIDTrie(codes), "catalog")
     depth = SIDScorer(DepthModel.around(model, token_ids).eval(), token_ids, SIDTrie(codes), "catalog")
     return lm, depth, codes

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from write_results import amount, describe, facts, interval, pipes, seeds, short, write_section
+from write_results import interval, model_cells, parts_of, pipes, seeds, write_section
 
 from sidrec.comparison import Comparison, compare
 
@@ -61,25 +61,7 @@ def main() -> None:
 def main_table(found: Comparison, directories: dict[str, list[Path]]) -> str:
     """Compare the models, a row each, with the first."""
     header = ["model", "seeds", "HR@10", "NDCG@10", "sd", "minus sasrec", "", "parameters", "CPU minutes"]
-    hr, ndcg = found.metrics
-    rows = []
-    for row, group in enumerate(found.groups):
-        versus = ndcg.versus[row - 1] if row else None
-        all_facts = facts(directories[group.label])
-        estimate = ndcg.estimates[row]
-        rows.append(
-            [
-                group.label,
-                str(estimate.seeds),
-                interval(hr.estimates[row].interval),
-                interval(estimate.interval),
-                "" if estimate.sd is None else short(estimate.sd),
-                "" if versus is None else interval(versus.difference.interval, sign="+"),
-                "" if versus is None else versus.verdict,
-                amount([each.get("parameters") for each in all_facts], "{:,.0f}"),
-                amount([each.get("training_cpu_seconds") for each in all_facts], "{:.1f}", per=60),
-            ]
-        )
+    rows = [model_cells(found, row, directories[group.label]) for row, group in enumerate(found.groups)]
     return pipes(header, rows)
 
 
@@ -87,11 +69,7 @@ def slice_tables(found: Comparison) -> list[str]:
     """Give NDCG@10 in every slice, with the difference to sasrec."""
     tables = []
     for kind, what in KINDS.items():
-        parts = [
-            part for part in found.slices if (part.kind, part.metric) == (kind, "ndcg@10") and part.users
-        ]
-        described = describe(found, kind)
-        header = ["NDCG@10", *(f"{part.name}, {part.users:,} users{described[part.name]}" for part in parts)]
+        parts, header = parts_of(found, kind)
         rows = []
         for row, group in enumerate(found.groups):
             rows.append([group.label, *(interval(part.estimates[row].interval) for part in parts)])

@@ -98,30 +98,34 @@ def main_table(found: Comparison, directories: dict[str, list[Path]], sweep: Pat
         "parameters",
     ]
     header += ["CPU minutes"]
-    hr, ndcg = found.metrics
     place = {group.label: number for number, group in enumerate(found.groups)}
     rows = []
     for name in directories:
-        row = place[name]
-        estimate = ndcg.estimates[row]
-        versus = ndcg.versus[row - 1] if row else None
-        all_facts = facts(directories[name])
-        rows.append(
-            [
-                name,
-                str(estimate.seeds),
-                interval(hr.estimates[row].interval),
-                interval(estimate.interval),
-                "" if estimate.sd is None else short(estimate.sd),
-                "" if versus is None else interval(versus.difference.interval, sign="+"),
-                "" if versus is None else versus.verdict,
-                left_out(sweep, name),
-                amount([each.get("parameters") for each in all_facts], "{:,.0f}"),
-                amount([each.get("training_cpu_seconds") for each in all_facts], "{:.1f}", per=60),
-            ]
-        )
+        *figures, parameters, minutes = model_cells(found, place[name], directories[name])
+        rows.append([*figures, left_out(sweep, name), parameters, minutes])
     users = f"{found.users:,} users, split `{found.split_sha256[:8]}`. "
     return users + "NDCG@10 is compared with that of sasrec, paired over users.\n\n" + pipes(header, rows)
+
+
+def model_cells(found: Comparison, row: int, directories: list[Path]) -> list[str]:
+    """Say of a model its name, seeds, HR@10, NDCG@10 with its deviation, difference to the first and verdict,
+    parameters and CPU minutes.
+    """
+    hr, ndcg = found.metrics
+    estimate = ndcg.estimates[row]
+    versus = ndcg.versus[row - 1] if row else None
+    all_facts = facts(directories)
+    return [
+        found.groups[row].label,
+        str(estimate.seeds),
+        interval(hr.estimates[row].interval),
+        interval(estimate.interval),
+        "" if estimate.sd is None else short(estimate.sd),
+        "" if versus is None else interval(versus.difference.interval, sign="+"),
+        "" if versus is None else versus.verdict,
+        amount([each.get("parameters") for each in all_facts], "{:,.0f}"),
+        amount([each.get("training_cpu_seconds") for each in all_facts], "{:.1f}", per=60),
+    ]
 
 
 def controls_table(directories: dict[str, list[Path]]) -> str:
@@ -147,11 +151,7 @@ def map_slices(found: Comparison) -> list[str]:
     """Give NDCG@10 in every slice, with intervals; the difference to sasrec stands below it."""
     tables = []
     for kind, what in KINDS.items():
-        parts = [
-            part for part in found.slices if (part.kind, part.metric) == (kind, "ndcg@10") and part.users
-        ]
-        described = describe(found, kind)
-        header = ["NDCG@10", *(f"{part.name}, {part.users:,} users{described[part.name]}" for part in parts)]
+        parts, header = parts_of(found, kind)
         rows = []
         for row, group in enumerate(found.groups):
             if group.label in SLICED:
@@ -162,6 +162,16 @@ def map_slices(found: Comparison) -> list[str]:
                     rows.append(["minus sasrec", *cells])
         tables.append(f"Users {what}:\n\n" + pipes(header, rows))
     return tables
+
+
+def parts_of(found: Comparison, kind: str) -> tuple[list[Any], list[str]]:
+    """Return NDCG@10 in the slices of a kind that have users, and the header that says what they are."""
+    parts = [part for part in found.slices if (part.kind, part.metric) == (kind, "ndcg@10") and part.users]
+    described = describe(found, kind)
+    return parts, [
+        "NDCG@10",
+        *(f"{part.name}, {part.users:,} users{described[part.name]}" for part in parts),
+    ]
 
 
 def describe(found: Comparison, kind: str) -> dict[str, str]:

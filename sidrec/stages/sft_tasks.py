@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sidrec.catalog import Catalog
 from sidrec.config import Config
 from sidrec.errors import ConfigError
@@ -31,6 +33,11 @@ def check_sft(config: Config, catalog: Catalog) -> list[Task]:
     return tasks
 
 
+def _first_of(refused: Mapping[str, bool]) -> str | None:
+    """Return the first of some sentences that is so."""
+    return next((said for said, is_so in refused.items() if is_so), None)
+
+
 def _check_depth(config: Config) -> None:
     """Refuse what a depth head cannot do, or what would change nothing with it."""
     refused = {
@@ -39,7 +46,7 @@ def _check_depth(config: Config) -> None:
         "sft.loss=vocabulary compares codes with all tokens": config.sft.loss == "vocabulary",
         "rl.logprobs=vocabulary compares codes with all tokens": config.rl.logprobs == "vocabulary",
     }
-    for problem in (said for said, is_so in refused.items() if is_so):
+    if problem := _first_of(refused):
         raise ConfigError(
             f"{problem}, and with model.head=depth an item is one position whose codes are told among codes. "
             "Leave it out, or set model.head=lm."
@@ -53,7 +60,7 @@ def _check_merged(config: Config) -> None:
         "model.head=depth reads an item as one position by itself": config.model.head == "depth",
         "model.identifiers=title names items by tokens of text": config.model.identifiers == "title",
     }
-    for problem in (said for said, is_so in refused.items() if is_so):
+    if problem := _first_of(refused):
         raise ConfigError(
             f"{problem}, and with prompt.history=merged an item of a history is one position, the sum of its "
             "codes. Leave it out, or set prompt.history=codes."
@@ -68,7 +75,7 @@ def _check_titles(config: Config, tasks: list[Task]) -> None:
         f"sft.sid_init={config.sft.sid_init} begins rows of codes": config.sft.sid_init != "mean",
         f"sft.trainable={config.sft.trainable} trains rows of codes": config.sft.trainable == "sid_only",
     }
-    for problem in (said for said, is_so in refused.items() if is_so):
+    if problem := _first_of(refused):
         raise ConfigError(
             f"{problem}, and with model.identifiers=title an item has none. Leave it out, or set "
             "model.identifiers=sid."
