@@ -109,6 +109,13 @@ class RLConfig(Section):
     learning_rate: float = Field(
         2e-4, gt=0, description="Peak rate of AdamW; 1e-5 or less for pretrained models."
     )
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="On embeddings and the outputs of attention and MLP in the policy's pass; rollouts and "
+        "the reference have none.",
+    )
     objective: ObjectiveName = Field(
         "grpo",
         description="What is minimized: grpo, dapo, dr_grpo, gspo (TRL's losses), rloo; or, in the same "
@@ -191,6 +198,11 @@ class RLConfig(Section):
             )
         if self.beta == 0 and "use_bias_correction_kl" in given:
             raise ValueError("trainer: use_bias_correction_kl changes nothing with beta=0")
+        if self.updates_per_batch > 1 and self.dropout > 0:
+            raise ValueError(
+                f"updates_per_batch={self.updates_per_batch} looks at the ratio to the policy that drew the "
+                f"rollouts, which dropout={self.dropout} would fill with noise; set dropout to 0"
+            )
         accumulated = self.trainer.get("gradient_accumulation_steps", 1)
         if self.updates_per_batch > 1 and accumulated != 1:
             raise ValueError(

@@ -240,6 +240,12 @@ class SIDModel:
             rows = item_rows(self.scorer, codes, self.own_rows)
         return lambda beams, found: reranked(rows, beams.prompt_states, found, self.rerank)
 
+    @property
+    def num_parameters(self) -> int:
+        """How many weights its lists are made with: those of items' own too where they order the lists."""
+        own = 0 if self.own_rows is None or not self.rerank else self.own_rows.numel()
+        return self.model.num_parameters() + own
+
     def search(self, prompts: Sequence[Sequence[int]], *, num_beams: int) -> Ranking:
         """Find the best items after prompts of any task, given as tokens; the model is put into evaluation
         mode for it.

@@ -137,6 +137,10 @@ def test_reranking_acts_in_evaluation_and_in_recommend(run: Path, tmp_path: Path
     sidrec.evaluate(config)
     found = SIDModel.load(output / "sft").reranking(5.0)
     ranked = found.rank(load_run(config).split.test.histories[:1], num_beams=10)
+    metrics = json.loads((output / "evaluate" / "sft" / "metrics.json").read_text())
+    assert found.own_rows is not None
+    assert metrics["parameters"] == found.model.num_parameters() + found.own_rows.numel()
+    assert found.reranking(0).num_parameters == found.model.num_parameters()
     table = pd.read_parquet(output / "evaluate" / "sft" / "predictions.parquet")
     names = [found.semantic_ids.item_ids[item] for item in ranked.items[0].tolist()]
     assert table[table["user_id"] == table["user_id"][0]]["item_id"].tolist() == names

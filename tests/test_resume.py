@@ -34,6 +34,7 @@ SETTINGS = {
         "prompts_per_step": 45,
         "num_generations": 8,
         "learning_rate": 1e-3,
+        "dropout": 0.1,
     },
 }
 # NDCG@10 falls soon, so that early stopping ends the training.

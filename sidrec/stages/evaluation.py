@@ -76,7 +76,7 @@ def _evaluate(config: Config, run: Run, name: str) -> Path:
         ranking.items.cpu().numpy(),
         ranking.scores.cpu().numpy(),
         time.monotonic() - started,
-        facts={"parameters": sid_model.model.num_parameters(), **_training(config.output, name)},
+        facts={"parameters": sid_model.num_parameters, **_training(config.output, name)},
     )
     metrics = write_evaluation(partial, predictions, run.split.test, run, config)
     renew_card(directory, run, metrics)

@@ -87,8 +87,9 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.averaging import WeightAverage
     from sidrec.trainers.callbacks import TrainingReport
+    from sidrec.trainers.dropout import add_dropout
     from sidrec.trainers.history import HistoryFile, sft_columns
-    from sidrec.trainers.sft import SFTTrainer, Supervision, add_dropout
+    from sidrec.trainers.sft import SFTTrainer, Supervision
 
     run.split.require_train()
     tasks = check_sft(config, run.catalog)

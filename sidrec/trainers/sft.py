@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from sidrec.attention import evaluating
@@ -229,25 +229,3 @@ class SFTTrainer(JudgedByRanking):
         figures = self._meter.glance()
         losses = [f"{name[5:]} {value:.3f}" for name, value in figures.items() if name.startswith("loss/")]
         return f"loss {', '.join(losses)}, {figures['tokens_per_second']:,.0f} tokens/s"
-
-
-def add_dropout(model: PreTrainedModel, probability: float) -> list[torch.utils.hooks.RemovableHandle]:
-    """Drop embeddings and outputs of attention and MLP while training: small data need it.
-
-    Returns:
-        Handles; remove them when training is over.
-    """
-    if probability == 0:
-        return []
-
-    def drop(module: nn.Module, _: object, output: Any) -> Any:
-        if not module.training:
-            return output
-        if isinstance(output, tuple):
-            return (nn.functional.dropout(output[0], probability), *output[1:])
-        return nn.functional.dropout(output, probability)
-
-    blocks = [
-        module for name, module in model.named_modules() if name.rpartition(".")[2] in ("self_attn", "mlp")
-    ]
-    return [module.register_forward_hook(drop) for module in [model.get_input_embeddings(), *blocks]]

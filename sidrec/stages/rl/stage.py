@@ -131,6 +131,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.stages.rl.figure import draw_history
     from sidrec.stages.training import Validation, train
     from sidrec.trainers.callbacks import TrainingReport
+    from sidrec.trainers.dropout import add_dropout
     from sidrec.trainers.history import HistoryFile, history_rows
     from sidrec.trainers.rl.curriculum import Curriculum
     from sidrec.trainers.rl.diagnostics import history_columns
@@ -170,8 +171,11 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         "rl: %s prompts, %d per step, %d rollouts each", f"{len(prompts.rows):,}", section.prompts_per_step,
         section.num_generations if section.objective != "sft" else 0,
     )  # fmt: skip
+    handles = add_dropout(sid_model.model, section.dropout)
     started = time.monotonic()
     train(trainer, directory / CHECKPOINTS, "rl")
+    for handle in handles:
+        handle.remove()
     sid_model.model.eval()
     with working("rl: ranking the valid users after RL"):
         after = judged.ranks()
