@@ -22,6 +22,8 @@ MODELS = {
     "popularity": (RERANKED, "baselines/popularity"),
     "item_knn": (RERANKED, "baselines/item_knn"),
     "gru4rec": (RERANKED, "baselines/gru4rec"),
+    "sasrec of two seeds": (RERANKED, "rivals/sasrec_pair"),
+    "sasrec + item loss of the depth head": (RERANKED, "rivals/sasrec_items"),
     "depth head": (BEAM, "evaluate/sft"),
     "depth head, re-ranked": (RERANKED, "evaluate/sft"),
 }

@@ -9,13 +9,13 @@ that went on at the same prompts for as many tokens; `scripts/reproduce_rl.sh` m
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from write_results import amount, interval, pipes, seeds, write_section
 
+from sidrec.artifacts import read_json, read_manifest
 from sidrec.comparison import Comparison, compare
 
 DOCS = Path("docs/rl.md")
@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("section", help="name of the marks in docs/rl.md")
     parser.add_argument("sweep", type=Path, help="directory of the sweep")
     options = parser.parse_args()
-    found = {path.name: seeds(path, "evaluate/rl") for path in sorted(options.sweep.glob("rl.*"))}
+    places = sorted({path.parent for path in options.sweep.rglob("rl.*/seed=*")})
+    found = {" ".join(path.relative_to(options.sweep).parts): seeds(path, "evaluate/rl") for path in places}
     groups = {name: results for name, results in found.items() if results}
     missing = [name for name in (DEFAULT, CONTINUED) if name not in groups]
     if missing:
@@ -70,10 +71,12 @@ def difference(versus: Any) -> tuple[str, str]:
 
 
 def read(stage: Path) -> dict[str, float]:
-    """Return what a run of RL cost."""
-    metrics = json.loads((stage / "metrics.json").read_text(encoding="utf-8"))
-    manifest = json.loads((stage / "manifest.json").read_text(encoding="utf-8"))
-    return {"cpu_seconds": manifest["cpu_seconds"], "tokens": metrics["tokens"]}
+    """Return what a run of RL cost, SASRec among it where that gave the rewards."""
+    metrics, manifest = read_json(stage / "metrics.json"), read_manifest(stage)
+    seconds = manifest["cpu_seconds"]
+    if "collaborative" in manifest["inputs"]:
+        seconds += read_manifest(stage.parent / "sequential" / "sasrec")["cpu_seconds"]
+    return {"cpu_seconds": seconds, "tokens": metrics["tokens"]}
 
 
 if __name__ == "__main__":

@@ -287,3 +287,7 @@ def test_a_control_takes_the_baseline_that_its_rewards_read_from_the_run(
     table = pd.read_parquet(tmp_path / "run" / "rl" / "rollouts.parquet")
     assert table["reward_collaborative"].between(0, 1).all()
     assert table["reward_collaborative"].nunique() > 50
+    stages = [tmp_path / "run" / name for name in ("tokenize", "sft", "rl", "sequential/sasrec")]
+    measured = json.loads((tmp_path / "run" / "evaluate" / "rl" / "metrics.json").read_text())
+    seconds = sum(json.loads((stage / "manifest.json").read_text())["cpu_seconds"] for stage in stages)
+    assert measured["training_cpu_seconds"] == pytest.approx(seconds, abs=0.01)

@@ -105,7 +105,9 @@ def _source_of_rl(output: Path) -> str | None:
 def _training(output: Path, name: str) -> dict[str, Any]:
     """Say what the model cost: CPU seconds of all stages up to it, without the embeddings of a cache."""
     stages = ["tokenize", "sft"] if name == "sft" or _source_of_rl(output) is not None else ["tokenize"]
-    stages += ["rl"] if name == "rl" else []
+    if name == "rl":
+        inputs = read_manifest(output / "rl")["inputs"]
+        stages += ["rl", "sequential/sasrec"] if "collaborative" in inputs else ["rl"]  # that reward's judge
     present = [output / stage for stage in stages if (output / stage / "manifest.json").is_file()]
     seconds = [read_manifest(directory).get("cpu_seconds", math.nan) for directory in present]
     total = sum(seconds)  # runs of older versions do not say
