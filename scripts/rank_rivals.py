@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,13 @@ from sidrec.artifacts import Stage, read_json, read_manifest
 from sidrec.baselines.ranking import ScoreItems, rank_by_scores
 from sidrec.baselines.sequential import score_with
 from sidrec.baselines.weights import load_sequential
-from sidrec.config import load_config
+from sidrec.config import Config, load_config
 from sidrec.decoding.beam_search import read_in_groups
 from sidrec.item_rows import item_logits
 from sidrec.metrics import metrics_at_k, target_ranks
 from sidrec.sid_model import SIDModel
 from sidrec.stages.measurement import Predictions, write_evaluation
-from sidrec.stages.run import load_run
+from sidrec.stages.run import Run, load_run
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """Of the item loss's log-probability, to choose from."""
@@ -51,53 +52,67 @@ def main() -> None:
             measure(output, other)
 
 
+@dataclass(frozen=True)
+class Rival:
+    """Two models whose scores are added.
+
+    Attributes:
+        name: In tables.
+        score_items: The sum.
+        parts: Directories of the two.
+        facts: What else metrics.json is to say.
+    """
+
+    name: str
+    score_items: ScoreItems
+    parts: tuple[Path, Path]
+    facts: dict[str, float] = field(default_factory=dict)
+
+
 def measure(output: Path, other: Path) -> None:
     """Write the results of both rivals beside a run, `other` being that of the next seed."""
     config = load_config(output / "config.yaml").model_copy(update={"output": output})
     run = load_run(config)
-    sasrec, second = (sasrec_of(path) for path in (output, other))
-    model = SIDModel.load(output / "sft")
-    items = told_items(model)
-    exclude = config.evaluation.exclude_history
-
-    def valid_ndcg(weight: float) -> float:
-        ranked, _ = rank_by_scores(
-            added(sasrec, items, weight), run.split.valid.histories, k=10, exclude_history=exclude
-        )
-        return float(metrics_at_k(target_ranks(ranked, run.split.valid.targets), ks=(10,))["ndcg@10"].mean())
-
-    found = {weight: valid_ndcg(weight) for weight in WEIGHTS}
+    first, second = output / "sequential/sasrec", other / "sequential/sasrec"
+    sasrec, items = log_probs_of(first), told_items(SIDModel.load(output / "sft"))
+    found = {weight: valid_ndcg(added(sasrec, items, weight), run, config) for weight in WEIGHTS}
     best = max(found, key=lambda weight: found[weight])
     print(f"{output}: valid NDCG@10 of SASRec + w item loss: {found}")
-    sequential = [output / "sequential/sasrec", other / "sequential/sasrec"]
-    rivals = {
-        "sasrec_pair": (added(sasrec, second, 1.0), sequential, {}),
-        "sasrec_items": (
-            added(sasrec, items, best),
-            [sequential[0], output / "sft"],
-            {"weight": best, "valid_ndcg@10": found[best]},
-        ),
+    chosen = {"weight": best, "valid_ndcg@10": found[best]}
+    write(Rival("sasrec_pair", added(sasrec, log_probs_of(second), 1.0), (first, second)), run, config)
+    write(Rival("sasrec_items", added(sasrec, items, best), (first, output / "sft"), chosen), run, config)
+
+
+def valid_ndcg(score_items: ScoreItems, run: Run, config: Config) -> float:
+    """Return NDCG@10 on all valid users."""
+    rows = run.split.valid
+    ranked, _ = rank_by_scores(
+        score_items, rows.histories, k=10, exclude_history=config.evaluation.exclude_history
+    )
+    return float(metrics_at_k(target_ranks(ranked, rows.targets), ks=(10,))["ndcg@10"].mean())
+
+
+def write(rival: Rival, run: Run, config: Config) -> None:
+    """Measure a rival on test as a baseline is measured, unless it was done before."""
+    inputs = run.inputs() | {f"model {place}": weights(part) for place, part in enumerate(rival.parts)}
+    settings = {"evaluation": config.evaluation.model_dump(mode="json"), **rival.facts}
+    stage = Stage(run.output / "rivals" / rival.name, "evaluate", settings, inputs, config.seed)
+    if stage.is_done():
+        return
+    directory, started = stage.begin(), time.monotonic()
+    ranked, scores = rank_by_scores(
+        rival.score_items,
+        run.split.test.histories,
+        k=config.evaluation.num_beams,
+        exclude_history=config.evaluation.exclude_history,
+    )
+    facts = rival.facts | {
+        "parameters": sum(read_json(part / "metrics.json")["parameters"] for part in rival.parts),
+        "training_cpu_seconds": sum(read_manifest(part)["cpu_seconds"] for part in rival.parts),
     }
-    for name, (score_items, parts, facts) in rivals.items():
-        inputs = run.inputs() | {f"model {place}": weights(part) for place, part in enumerate(parts)}
-        settings = {"evaluation": config.evaluation.model_dump(mode="json"), **facts}
-        stage = Stage(output / "rivals" / name, "evaluate", settings, inputs, config.seed)
-        if stage.is_done():
-            continue
-        directory, started = stage.begin(), time.monotonic()
-        ranked, scores = rank_by_scores(
-            score_items,
-            run.split.test.histories,
-            k=config.evaluation.num_beams,
-            exclude_history=exclude,
-        )
-        costs = {
-            "parameters": sum(read_json(part / "metrics.json")["parameters"] for part in parts),
-            "training_cpu_seconds": sum(read_manifest(part)["cpu_seconds"] for part in parts),
-        }
-        predictions = Predictions(name, "full", ranked, scores, time.monotonic() - started, facts | costs)
-        write_evaluation(directory, predictions, run.split.test, run, config)
-        stage.finish(config.to_yaml())
+    predictions = Predictions(rival.name, "full", ranked, scores, time.monotonic() - started, facts)
+    write_evaluation(directory, predictions, run.split.test, run, config)
+    stage.finish(config.to_yaml())
 
 
 def weights(directory: Path) -> str:
@@ -106,9 +121,9 @@ def weights(directory: Path) -> str:
     return found
 
 
-def sasrec_of(output: Path) -> ScoreItems:
-    """Return log p(item) of a run's SASRec."""
-    model = load_sequential(output / "sequential/sasrec")
+def log_probs_of(directory: Path) -> ScoreItems:
+    """Return log p(item) of a trained baseline."""
+    model = load_sequential(directory)
     score_items = score_with(model, model.settings.max_history)
 
     def log_probs(histories: Sequence[np.ndarray]) -> np.ndarray:

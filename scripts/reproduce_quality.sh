@@ -8,7 +8,8 @@ name=$1
 runs=runs/quality-$name
 export OMP_NUM_THREADS=1
 sweep() { .venv/bin/sidrec sweep "configs/${name}_best.yaml" --output "$runs" --seeds 0,1,2 --jobs 2 "$@"; }
-sweep --stages tokenize,baselines,sft,evaluate --grid evaluation.exclude_history=false,true
+sweep --stages tokenize,baselines,sft,rl,evaluate --grid evaluation.exclude_history=false,true
 # The same models without re-ranking.
-sweep --stages tokenize,sft,evaluate "baselines.models=[]" --grid evaluation.rerank=0 --grid evaluation.exclude_history=false,true
+sweep --stages tokenize,sft,rl,evaluate "baselines.models=[]" --grid evaluation.rerank=0 --grid evaluation.exclude_history=false,true
+.venv/bin/python scripts/rank_rivals.py "$runs"
 .venv/bin/python scripts/write_quality.py "$name" "$runs"

@@ -26,6 +26,8 @@ MODELS = {
     "sasrec + item loss of the depth head": (RERANKED, "rivals/sasrec_items"),
     "depth head": (BEAM, "evaluate/sft"),
     "depth head, re-ranked": (RERANKED, "evaluate/sft"),
+    "depth head, RL": (BEAM, "evaluate/rl"),
+    "depth head, RL, re-ranked": (RERANKED, "evaluate/rl"),
 }
 WAYS = {
     "All items ranked": "evaluation.exclude_history=false",

@@ -80,6 +80,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated")  # TRL sets it
+    warnings.filterwarnings("ignore", message=".past_key_values. is deprecated")  # its new name is of 5.24
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")  # Lightning asks torch so
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
