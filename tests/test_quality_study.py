@@ -55,7 +55,7 @@ def test_rivals_are_sums_of_log_probabilities_and_every_model_has_a_row(folder: 
     assert facts[0]["weight"] in (0.25, 0.5, 1.0, 2.0)
 
     lines = (folder / "docs" / "quality.md").read_text().splitlines()
-    begin = lines.index("| model | seeds | HR@10 | NDCG@10 | sd | minus sasrec |  | parameters | CPU minutes |")
+    begin = next(number for number, line in enumerate(lines) if line.startswith("| model | seeds |"))
     names = [line.split("|")[1].strip() for line in lines[begin + 2 : begin + 10]]
     assert names == [
         "sasrec",
