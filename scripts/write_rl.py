@@ -3,7 +3,8 @@
     python scripts/write_rl.py scientific-held_out runs/scientific-rl/held_out
 
 A row per switch, over all seeds that have finished, each against the SFT that it began from and against SFT
-that went on at the same prompts for as many tokens; `scripts/reproduce_rl.sh` makes the sweep.
+that went on at the same prompts for as many tokens, seeds paired, since what is compared has begun from the
+same SFT; `scripts/reproduce_rl.sh` makes the sweep.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def main() -> None:
 
 def compared(groups: list[list[Path]]) -> Comparison:
     """Compare groups of seeds with the first of them."""
-    return compare([",".join(map(str, group)) for group in groups], samples=5000)
+    return compare([",".join(map(str, group)) for group in groups], samples=5000, pair_seeds=True)
 
 
 def difference(versus: Any) -> tuple[str, str]:

@@ -271,6 +271,21 @@ def test_commas_join_seeds_as_a_pattern_does(sweep: Path, command: Command) -> N
     assert in_json(command, mixed, "evaluate/sft")["metrics"] == expected["metrics"]
 
 
+def test_paired_seeds_vary_together(sweep: Path, command: Command) -> None:
+    a, b = "sweep/method=a/seed=*/evaluate/rl", "sweep/method=b/seed=*/evaluate/rl"
+    apart, together = (in_json(command, a, b, "--names", "a,b", *more) for more in ((), ("--pair-seeds",)))
+    assert [apart["pair_seeds"], together["pair_seeds"]] == [False, True]
+    # hits of b minus those of a: 1, 0 and 0 of 6 by seed, while each side alone has 1 to 2
+    high = [found["metrics"]["hr@5"]["differences"]["b"]["high"] for found in (apart, together)]
+    assert high[0] > high[1]
+    text = command("compare", a, b, "--pair-seeds").out
+    assert "(equal seeds are paired)" in " ".join(text.split())
+    refused(
+        command("compare", a, b.replace("*", "[01]"), "--pair-seeds"),
+        r"--pair-seeds: .* has seeds 0, 1, 2, .* 0, 1; pairs need the same ones",
+    )
+
+
 def test_one_seed_of_several_models_says_that_it_is_one(sweep: Path, command: Command) -> None:
     ended = command("compare", "sweep/method=a/seed=*/evaluate/rl", "evaluate/sft")
     assert "With one seed an interval is that of the one trained model" in " ".join(ended.out.split())

@@ -181,6 +181,20 @@ def test_seeds_of_two_models_vary_independently() -> None:
     assert difference.p_value > 0.5
 
 
+def test_paired_seeds_vary_together() -> None:
+    seeds = np.repeat([[0.0], [math.sqrt(2)]], 10, axis=1)
+    gain = np.repeat([[0.1], [0.3]], 10, axis=1)
+    same = difference_over_seeds(seeds, seeds, seed=0, pair_seeds=True)
+    assert same.interval == Interval(0.0, 0.0, 0.0)
+    found = difference_over_seeds(seeds + gain, seeds, seed=0, pair_seeds=True).interval
+    # two of two drawn: the extremes .1 and .3 come 1 time in 4 each, their deviation of .1 times sqrt(2 / 1)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (0.2, 0.2 - 0.1 * math.sqrt(2), 0.2 + 0.1 * math.sqrt(2))
+    )
+    with pytest.raises(ValueError, match="as many on both sides, got 2 and 1"):
+        difference_over_seeds(seeds, seeds[:1], seed=0, pair_seeds=True)
+
+
 def seeded(rng: np.random.Generator, num_seeds: int, seed_sd: float) -> np.ndarray:
     """(S, 150) normal values of mean 0: a part of the seed, one of the user (sd 1), and a rest (sd .5)."""
     return (

@@ -122,6 +122,10 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything, unrounded.")] = False,
     samples: Annotated[int, typer.Option(help="Resamples behind every interval.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    pair_seeds: Annotated[
+        bool,
+        typer.Option("--pair-seeds", help="Equal seeds belong together: SFT's, and those of RL from it."),
+    ] = False,
 ) -> None:
     """Paired differences with intervals: sidrec compare runs/a/evaluate/sft runs/a/evaluate/rl."""
     from sidrec.comparison import compare as find
@@ -137,6 +141,7 @@ def compare(
         slices=listed(slices) or (),
         samples=samples,
         seed=seed,
+        pair_seeds=pair_seeds,
     )
     if as_json:
         print(json.dumps(table.as_json(found), ensure_ascii=False, indent=1))

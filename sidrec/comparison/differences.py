@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,6 +77,7 @@ class Comparison:
         depth: Items that every list has.
         samples: Resamples behind every interval.
         seed: Of the resampling.
+        pair_seeds: Whether equal seeds of two results belong together.
         metrics: In the order asked for.
         slices: By metric, kind and slice.
     """
@@ -87,6 +88,7 @@ class Comparison:
     depth: int
     samples: int
     seed: int
+    pair_seeds: bool
     metrics: list[MetricComparison]
     slices: list[SliceComparison]
 
@@ -107,16 +109,17 @@ class _Resampling:
     seed: int
     samples: int
     users: np.ndarray | None
+    pair_seeds: bool
 
     def within(self, mask: np.ndarray) -> _Resampling:
         """Return the same for some of the values, (U,) bool."""
-        return _Resampling(self.seed, self.samples, None if self.users is None else self.users[mask])
+        return replace(self, users=None if self.users is None else self.users[mask])
 
     def estimate(self, values: np.ndarray) -> Estimate:
         return estimate_over_seeds(values, seed=self.seed, samples=self.samples, users=self.users)
 
     def difference(self, a: np.ndarray, b: np.ndarray) -> Difference:
-        return difference_over_seeds(a, b, seed=self.seed, samples=self.samples, users=self.users)
+        return difference_over_seeds(a, b, **vars(self))
 
 
 def compare(
@@ -127,6 +130,7 @@ def compare(
     slices: Sequence[str] = (),
     samples: int = 2000,
     seed: int = 0,
+    pair_seeds: bool = False,
 ) -> Comparison:
     """Compare each result with the first one, over the same users.
 
@@ -138,6 +142,8 @@ def compare(
         slices: Kinds of slices in which to compare too, such as "popularity".
         samples: Number of resamples.
         seed: Of the resampling.
+        pair_seeds: Equal seeds of two results belong together, as with SFT and the RL that began from it;
+            else seeds vary independently, which makes for wider intervals.
 
     Raises:
         ConfigError: If an argument cannot be met.
@@ -146,6 +152,8 @@ def compare(
     if seed < 0:
         raise ConfigError(f"--seed {seed}: expected 0 or more.")
     groups = read_groups(results, names)
+    if pair_seeds:
+        _check_pairs(groups)
     needed = round(2 / LEVEL) * (len(groups) - 1)
     if samples < needed:
         raise ConfigError(
@@ -154,7 +162,7 @@ def compare(
         )
     chosen = _choose(metrics, groups)
     ids, ranks = align(groups)
-    how = _Resampling(seed, samples, users_of(groups, ids))
+    how = _Resampling(seed, samples, users_of(groups, ids), pair_seeds)
     kinds = {kind: slice_masks(groups, kind, ids) for kind in slices}
     depth = min(group.depth for group in groups)
     found, parts = [], []
@@ -166,7 +174,18 @@ def compare(
                 inside = [each[:, mask] for each in values]
                 parts.append(_compare_slice((kind, name, metric), inside, how.within(mask)))
     sha = groups[0].results[0].split_sha256
-    return Comparison(groups, ranks[0].shape[1], sha, depth, samples, seed, found, parts)
+    return Comparison(groups, ranks[0].shape[1], sha, depth, samples, seed, pair_seeds, found, parts)
+
+
+def _check_pairs(groups: Sequence[Group]) -> None:
+    """Refuse to pair what has other seeds than the first result."""
+    first, *others = ([result.seed for result in group.results] for group in groups)
+    for seeds, group in zip(others, groups[1:], strict=True):
+        if seeds != first:
+            raise ConfigError(
+                f"--pair-seeds: {groups[0].label} has seeds {', '.join(map(str, first))}, {group.label} "
+                f"{', '.join(map(str, seeds))}; pairs need the same ones. Leave it out, or name those."
+            )
 
 
 def _choose(asked: Sequence[str] | None, groups: Sequence[Group]) -> list[str]:

@@ -52,7 +52,9 @@ def notes(found: Comparison) -> list[str]:
     num_several = sum(len(group.results) > 1 for group in groups)
     intervals = f"Intervals: 95%, bootstrap, {found.samples} resamples of users (seed {found.seed})"
     if num_several:
-        intervals += ", and of seeds where a result has several; few seeds say little of how seeds vary"
+        intervals += ", and of seeds where a result has several"
+        intervals += " (equal seeds are paired)" if found.pair_seeds else ""
+        intervals += "; few seeds say little of how seeds vary"
     if num_several < len(groups):
         intervals += (
             ". With one seed an interval is that of the one trained model: another seed gives another"
@@ -102,6 +104,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "depth": found.depth,
         "samples": found.samples,
         "seed": found.seed,
+        "pair_seeds": found.pair_seeds,
         "compared_with": labels[0],
         "counted_by": "rank" if found.by_rank else "mean over seeds",
         "results": [

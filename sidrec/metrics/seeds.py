@@ -84,12 +84,19 @@ def estimate_over_seeds(
 
 
 def difference_over_seeds(
-    a: FloatArray, b: FloatArray, *, seed: int, samples: int = 1000, users: IntArray | None = None
+    a: FloatArray,
+    b: FloatArray,
+    *,
+    seed: int,
+    samples: int = 1000,
+    users: IntArray | None = None,
+    pair_seeds: bool = False,
 ) -> Difference:
     """Give the mean of a - b over users and seeds, with interval and p-value.
 
     A resample draws the same users for both sides, and the seeds of each side on their own: seed 0 of one
-    model has nothing to do with seed 0 of another. Otherwise as `estimate_over_seeds`.
+    model has nothing to do with seed 0 of another. Where it has, as with a model and what was trained on from
+    it, `pair_seeds` draws the same seeds for both. Otherwise as `estimate_over_seeds`.
 
     Args:
         a: (S_a, U) values of one model.
@@ -97,9 +104,10 @@ def difference_over_seeds(
         seed: Of the resampling.
         samples: Number of resamples.
         users: As in `estimate_over_seeds`.
+        pair_seeds: Row s of `a` and row s of `b` belong together.
 
     Raises:
-        ValueError: If the users differ, or as `estimate_over_seeds`.
+        ValueError: If the users differ, or paired seeds in number, or as `estimate_over_seeds`.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     _check_seeded(a)
@@ -108,7 +116,12 @@ def difference_over_seeds(
     rng = np.random.default_rng(seed)
     per_user = a.mean(axis=0) - b.mean(axis=0)  # (U,)
     draws = resampled_means(per_user[:, None], rng, samples, users)[:, 0]
-    draws += _seed_shifts(a.mean(axis=1), rng, samples) - _seed_shifts(b.mean(axis=1), rng, samples)
+    if pair_seeds:
+        if len(a) != len(b):
+            raise ValueError(f"Paired seeds are as many on both sides, got {len(a)} and {len(b)}.")
+        draws += _seed_shifts((a - b).mean(axis=1), rng, samples)
+    else:
+        draws += _seed_shifts(a.mean(axis=1), rng, samples) - _seed_shifts(b.mean(axis=1), rng, samples)
     return Difference(percentile_interval(per_user.mean(), draws), two_sided_p(draws), (len(a), len(b)))
 
 
