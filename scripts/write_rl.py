@@ -2,7 +2,7 @@
 
     python scripts/write_rl.py scientific-held_out runs/scientific-rl/held_out
 
-A row per switch, over all seeds that have finished, each against the SFT that it began from and against SFT
+A row per switch whose seeds have all finished, each against the SFT that it began from and against SFT
 that went on at the same prompts for as many tokens, seeds paired, since what is compared has begun from the
 same SFT; `scripts/reproduce_rl.sh` makes the sweep.
 """
@@ -35,10 +35,13 @@ def main() -> None:
     options = parser.parse_args()
     places = sorted({path.parent for path in options.sweep.rglob("rl.*/seed=*")})
     found = {" ".join(path.relative_to(options.sweep).parts): seeds(path, "evaluate/rl") for path in places}
-    groups = {name: results for name, results in found.items() if results}
-    missing = [name for name in (DEFAULT, CONTINUED) if name not in groups]
+    missing = [name for name in (DEFAULT, CONTINUED) if not found.get(name)]
     if missing:
         sys.exit(f"{options.sweep} holds no {missing[0]}/seed=*/evaluate/rl to compare with.")
+    whole = seeds_of(found[DEFAULT])
+    groups = {name: results for name, results in found.items() if seeds_of(results) == whole}
+    if unfinished := [name for name in found if name not in groups]:
+        print(f"left out, with other seeds than {DEFAULT}: {', '.join(unfinished)}", file=sys.stderr)
     order = [CONTINUED, DEFAULT, *(name for name in groups if name not in NAMES)]
     sft = [path.with_name("sft") for path in groups[DEFAULT]]
     to_sft = compared([sft, *(groups[name] for name in order)])
@@ -59,6 +62,11 @@ def main() -> None:
             ]
         )
     write_section(DOCS, options.section, f"{to_sft.users:,} users.\n\n" + pipes(HEADER, rows))
+
+
+def seeds_of(results: list[Path]) -> list[str]:
+    """Return which seeds are there."""
+    return [path.parents[1].name for path in results]
 
 
 def compared(groups: list[list[Path]]) -> Comparison:
