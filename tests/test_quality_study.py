@@ -74,3 +74,39 @@ def log_probs(directory: Path, histories: list[np.ndarray]) -> np.ndarray:
     model = load_sequential(directory)
     scores = score_with(model, model.settings.max_history)(histories).astype(np.float64)
     return scores - np.log(np.exp(scores).sum(1, keepdims=True))
+
+
+@pytest.mark.slow
+def test_each_factor_of_the_ablation_has_a_row_against_the_recipe(tmp_path: Path) -> None:
+    folder = studies.write_page(tmp_path, "quality.md", "toy-ablation")
+    path = toy.write(folder, **SMALL)
+    sweeps = (
+        ([], "sft.item_loss=0.5"),
+        (["sft.item_embedding=false", "evaluation.rerank=0"], "sft.item_loss=0"),
+        ([], "sft.label_smoothing=0.1"),
+    )
+    for settings, grid in sweeps:
+        cells = plan(path, settings, seeds=[0, 1], grid=[grid], output=folder / "study")
+        assert sweep(cells, stages=["tokenize", "sft"]) == []
+    texts = []
+    for _ in range(2):  # the second time from what was kept
+        ended = studies.run("write_ablation.py", folder, "toy", "study")
+        assert ended.returncode == 0, ended.stderr
+        texts.append((folder / "docs" / "quality.md").read_text())
+    assert texts[0] == texts[1]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in texts[0].splitlines() if line[:1] == "|"
+    ]
+    names = ["the recipe", "`sft.item_loss=0`", "`sft.label_smoothing=0.1`"]
+    assert [row[0] for row in rows[2:]] == names
+    assert [bool(row[4]) for row in rows[2:]] == [True, False, True]
+    assert [bool(row[3]) for row in rows[2:]] == [False, True, True]
+    assert all(float(row[2]) > 0 for row in rows[2:])
+
+
+def test_a_sweep_without_the_recipe_is_refused(tmp_path: Path) -> None:
+    folder = studies.write_page(tmp_path, "quality.md", "toy-ablation")
+    (folder / "study").mkdir()
+    ended = studies.run("write_ablation.py", folder, "toy", "study")
+    assert ended.returncode != 0
+    assert "holds no sft.item_loss=0.5/seed=*/sft to compare with" in ended.stderr
