@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable
 
-import numpy as np
 import pandas as pd
 
 from sidrec.catalog.columns import as_strings, is_text, parse_timestamps
@@ -150,7 +149,7 @@ def is_time(column: pd.Series) -> bool:
 def _is_calendar(column: pd.Series) -> bool:
     """Say whether times are dates, or numbers of the size of dates; many other numbers are just numbers."""
     times = parse_timestamps(column.head(SAMPLE), source="")
-    return unit_of(np.asarray(times)) is not None
+    return unit_of(times.values) is not None
 
 
 def _refers(column: pd.Series, ids: pd.Series) -> bool:

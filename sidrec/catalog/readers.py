@@ -26,6 +26,7 @@ def catalog_of(tables: Tables, config: CatalogConfig) -> Catalog:
         item_id=config.item_id,
         user_id=config.user_id,
         timestamp=config.timestamp,
+        time_format=config.time_format,
         rating=config.rating,
         weight=config.weight,
         split=config.split_column,
