@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidrec.catalog import Catalog, CatalogConfig, read_catalog
@@ -212,6 +212,7 @@ def test_a_catalogue_says_how_dates_were_read_and_remembers_it(tmp_path, time_fo
     assert (kept.order, kept.sha256) == (catalog.order, catalog.sha256)
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31)).map(lambda each: each.replace(microsecond=0)),
     st.sampled_from(USUAL),
