@@ -404,6 +404,10 @@ UNDERSTOOD = {
         Understood(doubt="1700000000 to 1700000002000, are no dates between 1980 and 2100 in any unit"),
     ),
     "American dates": (Files(events=events_at("12/31/2020", "01/01/2021", "01/02/2021")), Understood()),
+    "dates that nothing names": (
+        Files(events=events_at("31.12.2020", "1.1.2021", "2.1.2021").replace("timestamp", "lent")),
+        Understood(doubt='events are in the order of the rows, but "lent" may be their time'),
+    ),
     "dates of an old spreadsheet": (Files(events=events_at("31.12.99", "1.1.00", "2.1.00")), Understood()),
     "dates to come": (
         Files(events=events_at("2090-01-01", "2090-01-02", "2090-01-03")),

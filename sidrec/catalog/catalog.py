@@ -93,6 +93,7 @@ class Catalog:
         filtered: What each filter removed; empty where none is set, and after a reload.
         files: What `read_catalog` read; empty for tables handed over, and after a reload.
         notes: What it says of the reading.
+        unused_times: Columns of the events that look like the time, where the order of the rows was taken.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Catalog:
         self._item_index = pd.Index(self.items["item_id"])
         self.files: tuple[ReadFile, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.unused_times: tuple[str, ...] = ()
         self.users = (
             None
             if users is None
