@@ -160,6 +160,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _parse(override: str, value: str) -> Any:
+    if value.startswith("%"):  # no value of YAML does, but a time format
+        return value
     try:
         parsed = yaml.load(value, Loader=_Loader)  # a SafeLoader
     except yaml.YAMLError:

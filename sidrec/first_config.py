@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -16,8 +17,9 @@ import pandas as pd
 import yaml
 
 from sidrec.catalog.catalog import Catalog
-from sidrec.catalog.columns import require_column, source_of
+from sidrec.catalog.columns import parse_timestamps, require_column, source_of
 from sidrec.catalog.config import CatalogConfig
+from sidrec.catalog.dates import AmbiguousDatesError
 from sidrec.catalog.forms import FORMS, read_tables
 from sidrec.catalog.guessing import (
     item_id_columns,
@@ -31,6 +33,7 @@ from sidrec.catalog.guessing import (
 from sidrec.catalog.readers import catalog_of
 from sidrec.catalog.tables import Tables
 from sidrec.catalog.template import render_texts
+from sidrec.catalog.time_format import fault_of
 from sidrec.errors import CatalogError, ConfigError
 
 _TABLES = re.compile(r"\.(csv|tsv|jsonl|ndjson)(\.gz|\.zst)?$|\.parquet$", re.IGNORECASE)
@@ -41,37 +44,44 @@ _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*")
 
 @dataclass(frozen=True)
 class Question:
-    """Which of several columns something is, where nothing tells them apart.
+    """Which of several columns, or forms of dates, something is, where nothing tells them apart.
 
     Attributes:
         option: That answers it, such as "--user-id".
         what: It is, such as "the user".
         table: The file's name.
-        columns: That may be meant.
+        answers: That may be meant.
+        kind: What they are.
     """
 
     option: str
     what: str
     table: str
-    columns: list[str]
+    answers: list[str]
+    kind: str = "column"
 
     def refusal(self) -> CatalogError:
         """Say it as an error, for where nobody can be asked."""
-        told = " and ".join(f'"{name}"' for name in self.columns)
+        told = " and ".join(f'"{name}"' for name in self.answers)
         return CatalogError(
-            f"{self.table}: {told} may all be {self.what}. Say which: {self.option} {self.columns[0]}"
+            f"{self.table}: {told} may all be {self.what}. Say which: {self.option} "
+            f"{shlex.quote(self.answers[0])}"
         )
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are; None: not known yet, or that there is none (of time, title, text)."""
+    """What the columns are; None: not known yet, or that there is none (of time, title, text).
+
+    `time_format` is what was given, or answered.
+    """
 
     item_id: str | None = None
     user_id: str | None = None
     timestamp: str | None = None
     title: str | None = None
     text: str | None = None
+    time_format: str | None = None
 
 
 def find_tables(items: Path, interactions: Path | None) -> tuple[CatalogConfig, Tables]:
@@ -119,7 +129,9 @@ def guess(tables: Tables, given: Columns) -> Columns | Question:
     if len(ids) > 1:
         return Question("--item-id", "the item's id", table, ids)
     (item_id,) = ids
-    users = _given(given.user_id, "--user-id", interactions) or user_id_columns(interactions, item_id=item_id)
+    users = _given(given.user_id, "--user-id", interactions) or user_id_columns(
+        interactions, item_id=item_id, time_format=given.time_format
+    )
     if not users:
         raise CatalogError(
             f"{table} has no column that looks like a user. Columns: {_listed(interactions)}. "
@@ -128,20 +140,28 @@ def guess(tables: Tables, given: Columns) -> Columns | Question:
     if len(users) > 1:
         return Question("--user-id", "the user", table, users)
     (user_id,) = users
-    by_rows = given.timestamp == BY_ROWS
-    times = [] if by_rows else _given(given.timestamp, "--timestamp", interactions)
-    if by_rows:
-        _refuse_timestamps(interactions, table)
-    elif not times:
-        times = timestamp_columns(interactions, taken=(item_id, user_id))
-        if not times:
-            _refuse_unreadable(interactions, table, (item_id, user_id))
+    times = _times(interactions, given, taken=(item_id, user_id))
     if len(times) > 1:
         return Question("--timestamp", "the time", table, times)
+    if times and (question := _form_question(interactions[times[0]], given.time_format, table)):
+        return question
     text = given.text or text_template(items, item_id=item_id)
     render_texts(items.head(3), text, item_id=item_id)  # which refuses what cannot be one
     title = title_column(items, item_id=item_id)
-    return Columns(item_id, user_id, times[0] if times else None, title, text)
+    return Columns(item_id, user_id, times[0] if times else None, title, text, given.time_format)
+
+
+def form_of_times(columns: Columns, tables: Tables) -> str:
+    """Return what dates are taken for; "" for numbers and ISO dates, or what cannot be read."""
+    if columns.timestamp is None:
+        return ""
+    try:
+        times = parse_timestamps(
+            tables.interactions[columns.timestamp], source="", time_format=columns.time_format
+        )
+    except CatalogError:  # which is said of the catalogue, once the config is written
+        return ""
+    return times.form or ""
 
 
 def settings_of(config: CatalogConfig, columns: Columns, tables: Tables) -> CatalogConfig:
@@ -223,8 +243,50 @@ def _refuse_items(items: pd.DataFrame, interactions: pd.DataFrame) -> NoReturn:
     )
 
 
-def _refuse_timestamps(interactions: pd.DataFrame, table: str) -> None:
-    """Refuse the order of the rows where there is a column that a run takes for the time by itself."""
+def _times(interactions: pd.DataFrame, given: Columns, *, taken: tuple[str, str]) -> list[str]:
+    """Return the columns that may be the time; none where the rows are in order."""
+    table = source_of(interactions, "interactions")
+    if given.time_format is not None and (fault := fault_of(given.time_format)) is not None:
+        raise CatalogError(f'--time-format: {fault}, got "{given.time_format}".')
+    if given.timestamp == BY_ROWS:
+        _refuse_timestamps(interactions, table, given.time_format)
+        return []
+    if given.timestamp is not None:
+        return _given(given.timestamp, "--timestamp", interactions)
+    times = timestamp_columns(interactions, taken=taken, time_format=given.time_format)
+    if not times and given.time_format is not None:
+        raise CatalogError(
+            f'{table} has no column of dates written as --time-format "{given.time_format}" says. Columns: '
+            f"{_listed(interactions)}. Mend it, or say which is the time: --timestamp COLUMN"
+        )
+    if not times:
+        _refuse_unreadable(interactions, table, taken)
+    return times
+
+
+def _form_question(column: pd.Series, time_format: str | None, table: str) -> Question | None:
+    """Return what to ask where dates fit several forms.
+
+    Raises:
+        CatalogError: If they do not fit the form that was given.
+    """
+    try:
+        parse_timestamps(column, source=table, time_format=time_format)
+    except AmbiguousDatesError as found:
+        what = f'the form of "{found.cell}" ({found.column})'
+        return Question("--time-format", what, table, found.formats, kind="format")
+    except CatalogError:
+        if time_format is not None:
+            raise
+    return None
+
+
+def _refuse_timestamps(interactions: pd.DataFrame, table: str, time_format: str | None) -> None:
+    """Refuse the order of the rows beside a form of dates, or a column that is always the time."""
+    if time_format is not None:
+        raise CatalogError(
+            f"--time-format would change nothing with --timestamp {BY_ROWS}. Leave one of them out."
+        )
     if "timestamp" in interactions.columns:
         raise CatalogError(
             f"{table}: --timestamp {BY_ROWS} would change nothing, since a column called timestamp is always "
@@ -237,8 +299,9 @@ def _refuse_unreadable(interactions: pd.DataFrame, table: str, taken: tuple[str,
     for name in unreadable_times(interactions, taken=taken):
         raise CatalogError(
             f'{table}: column "{name}" looks like the time, but cells such as '
-            f'"{str(interactions[name].iloc[0])[:40]}" are neither numbers nor ISO dates (2024-05-31). Write '
-            f"them so, or take the order of the rows: --timestamp {BY_ROWS}"
+            f'"{str(interactions[name].iloc[0])[:40]}" are neither numbers nor dates in a usual form '
+            '(2024-05-31, 31.05.2024). Say how they are written, such as --time-format "%d/%m/%Y", or take '
+            f"the order of the rows: --timestamp {BY_ROWS}"
         )
 
 

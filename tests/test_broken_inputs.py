@@ -207,9 +207,17 @@ REFUSED = {
         Files(events=events_at("1", "2", "inf")),
         r'data row 3 has "inf" as timestamp, expected',
     ),
-    "American dates": (
-        Files(events=events_at(*["12/31/2020"] * 3)),
-        r'row 1 has "12/31/2020" as timestamp, exp',
+    "dates with the day or the month first": (
+        Files(events=events_at("12/11/2020", "01/01/2021", "02/03/2021")),
+        r'events\.csv: "12/11/2020" as timestamp can be "%d/%m/%Y" or "%m/%d/%Y", .* catalog\.time_format',
+    ),
+    "dates in two forms": (
+        Files(events=events_at("31.12.2020", "2021-01-01", "02.01.2021")),
+        r'data row 2 has "2021-01-01" as timestamp, expected a date written like the first, "31\.12\.2020"',
+    ),
+    "a format without a month": (
+        Files(settings=["catalog.time_format=%d/%M/%Y"]),
+        r"catalog\.time_format: %d is there without a month, %m \(%M are minutes\), got '%d/%M/%Y'\.",
     ),
     "a rating in words": (
         Files(events="user_id,item_id,rating\nu1,A,3\nu1,B,good\n"),
@@ -395,6 +403,12 @@ UNDERSTOOD = {
         Files(events=events_at("1700000000", "1700000001000", "1700000002000")),
         Understood(doubt="1700000000 to 1700000002000, are no dates between 1980 and 2100 in any unit"),
     ),
+    "American dates": (Files(events=events_at("12/31/2020", "01/01/2021", "01/02/2021")), Understood()),
+    "dates that nothing names": (
+        Files(events=events_at("31.12.2020", "1.1.2021", "2.1.2021").replace("timestamp", "lent")),
+        Understood(doubt='events are in the order of the rows, but "lent" may be their time'),
+    ),
+    "dates of an old spreadsheet": (Files(events=events_at("31.12.99", "1.1.00", "2.1.00")), Understood()),
     "dates to come": (
         Files(events=events_at("2090-01-01", "2090-01-02", "2090-01-03")),
         Understood(doubt="the newest event is of 2090-01-03, which is still to come"),

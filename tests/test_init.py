@@ -41,7 +41,11 @@ def tables(item: str, user: str, **more: list) -> tuple[pd.DataFrame, pd.DataFra
         ("lent_at", ["lent", "at"]),
         ("userid", ["user", "id"]),
         ("ISBN", ["isbn"]),
-        ("Größe", ["gr", "öß", "e"]),
+        ("Größe", ["grosse"]),
+        ("Título", ["titulo"]),
+        ("Kundennummer", ["kunden", "nummer"]),
+        ("Film-Nr", ["film", "nr"]),
+        ("Produktname", ["produkt", "name"]),
     ],
 )
 def test_a_name_is_divided_into_words(name, words):
@@ -108,6 +112,42 @@ def test_without_a_name_that_says_so_a_user_is_what_repeats():
     days = ["2024-05-31", "2024-05-31", "2024-06-02", "2024-06-03"]
     _, events = tables("isbn", "wer", rating=[5, 4, 5, 3], day=days)
     assert user_id_columns(events, item_id="isbn") == ["wer"]
+
+
+@pytest.mark.parametrize(
+    ("user", "time", "title", "text"),
+    [
+        ("Kunde", "Datum", "Titel", "Beschreibung"),
+        ("Nutzer", "Zeit", "Filmtitel", "Inhalt"),
+        ("Lecteur", "Horodatage", "Titre", "Résumé"),
+        ("usuario", "fecha", "Título", "Descripción"),
+        ("utente", "date", "titolo", "descrizione"),
+        ("utilizador", "wann", "nome", "sinopse"),
+        ("klant", "tijd", "naam", "omschrijving"),
+    ],
+)
+def test_usual_names_of_other_languages_are_recognised(user, time, title, text):
+    items, events = tables("x", user, laden=["s", "s", "t", "t"], **{time: [5, 6, 7, 8]})
+    items = items.rename(columns={"title": title}).assign(**{text: ["A lamp", "A lamp", "A rug"]})[
+        ["x", text, title]
+    ]
+    assert user_id_columns(events, item_id="x") == [user]
+    assert timestamp_columns(events, taken=("x", user)) == [time]
+    assert title_column(items, item_id="x") == title
+    assert text_template(items, item_id="x") == f"{{{title}}}. {{{text}}}"
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        ["31.05.2024", "31.05.2024", "02.06.2024", "03.06.2024"],
+        ["01/05/2024", "01/05/2024", "02/06/2024", "03/06/2024"],
+    ],
+)
+def test_dates_are_no_user_even_if_they_could_be_other_dates(days):
+    _, events = tables("isbn", "wer", member_since=days)
+    assert user_id_columns(events, item_id="isbn") == ["wer"]
+    assert timestamp_columns(events, taken=("isbn", "wer")) == ["member_since"]
 
 
 def test_an_id_comes_before_a_title_that_both_tables_have():
@@ -319,13 +359,85 @@ def test_an_id_of_two_names_is_refused_with_what_to_rename(here, command):
 
 def test_a_date_that_cannot_be_read_is_refused_until_the_rows_are_said_to_be_in_order(here, command):
     write(here)
-    pd.read_csv(here / "loans.csv").assign(lent_at="31.05.2024").rename(columns={"lent_at": "date"}).to_csv(
+    pd.read_csv(here / "loans.csv").assign(lent_at="31. Mai 2024").rename(columns={"lent_at": "date"}).to_csv(
         here / "loans.csv", index=False
     )
     ended = command("init", *GIVEN, "--yes")
-    assert_refused(ended, r'column "date" looks like the time, .*"31\.05\.2024" .*--timestamp none')
+    assert_refused(ended, r'column "date" looks like the time, .*"31\. Mai 2024" .*--timestamp none')
     assert command("init", *GIVEN, "--yes", "--timestamp", "none").status == 0
     assert load_config(here / "books.yaml").catalog.timestamp is None
+
+
+def write_cinema(folder: Path, *times: str) -> None:
+    """Write a small cinema's tables in German, with two tickets at each time, the newest first."""
+    films = [f"F{number};Film {number};Ein Film ueber {number}" for number in range(3)]
+    (folder / "filme.csv").write_text("\n".join(["Film-Nr;Titel;Beschreibung", *films]) + "\n")
+    sold = [f"K{kunde};F{row % 3};{time};1" for kunde in (1, 2) for row, time in enumerate(times)]
+    (folder / "karten.csv").write_text("\n".join(["Kunde;Film-Nr;Vorstellung;Plätze", *sold]) + "\n")
+
+
+CINEMA = ("--items", "filme.csv", "--interactions", "karten.csv", "--yes")
+
+
+def test_a_german_pair_of_tables_needs_no_options(here, command):
+    write_cinema(here, "02.06.2024 18:30", "1.6.2024 18:30", "31.05.2024 20:00")
+    ended = command("init", *CINEMA)
+    assert (ended.status, ended.err) == (0, "")
+    assert (here / "filme.yaml").read_text() == (
+        "output: runs/filme\ncatalog:\n  items: filme.csv\n  interactions: karten.csv\n  item_id: Film-Nr\n"
+        '  user_id: Kunde\n  timestamp: Vorstellung\n  text: "{Titel}. {Beschreibung}"\n  title: Titel\n'
+    )
+    assert ["time", "Vorstellung", "day.month.year"] in [line.split() for line in ended.out.splitlines()]
+    assert "in the order of: column 'Vorstellung' (day.month.year)" in ended.out
+
+
+AMBIGUOUS = ("02/06/2024", "01/06/2024", "12/05/2024")
+
+
+def test_dates_that_could_be_others_are_refused_until_their_form_is_given(here, command):
+    write_cinema(here, *AMBIGUOUS)
+    message = (
+        r'karten\.csv: "%d/%m/%Y" and "%m/%d/%Y" may all be the form of "02/06/2024" \(Vorstellung\)\. '
+        r"Say which: --time-format %d/%m/%Y"
+    )
+    assert_refused(command("init", *CINEMA), message)
+    assert command("init", *CINEMA, "--time-format", "%d/%m/%Y").status == 0
+    assert load_config(here / "filme.yaml").catalog.time_format == "%d/%m/%Y"
+
+
+def test_a_form_of_dates_is_asked_for(here, command, monkeypatch):
+    write_cinema(here, *AMBIGUOUS)
+    typed(monkeypatch, "%m", "%m/%d/%Y", "y")
+    ended = command("init", *CINEMA[:-1])
+    question = 'Which format of karten.csv is the form of "02/06/2024" (Vorstellung)? (%d/%m/%Y, %m/%d/%Y)'
+    assert (ended.status, ended.out.count(question)) == (0, 2)
+    assert load_config(here / "filme.yaml").catalog.time_format == "%m/%d/%Y"
+
+
+def test_dates_of_any_form_are_found_by_the_one_that_is_given(here, command):
+    write_cinema(here, "20240602", "20240601", "20240531")
+    assert command("init", *CINEMA, "--time-format", "%Y%m%d").status == 0
+    assert load_config(here / "filme.yaml").catalog.timestamp == "Vorstellung"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--time-format", "%d/%M/%Y"), r'--time-format: %d is there without a month, .* got "%d/%M/%Y"'),
+        (("--time-format", "%Y"), r'karten\.csv has no column of dates written as --time-format "%Y" says'),
+        (("--time-format", "%Y", "--timestamp", "Vorstellung"), r'row 1 has "02/06/2024" as Vorstellung'),
+        (
+            ("--time-format", "%Y", "--timestamp", "none"),
+            r"would change nothing with --timestamp none\. Leave",
+        ),
+    ],
+)
+def test_a_form_of_dates_that_does_not_fit_is_refused_and_nothing_is_written(
+    arguments, message, here, command
+):
+    write_cinema(here, *AMBIGUOUS)
+    assert_refused(command("init", *CINEMA, *arguments), message)
+    assert not (here / "filme.yaml").exists()
 
 
 def test_no_time_against_a_column_called_timestamp_is_refused(here, command):

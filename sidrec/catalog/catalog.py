@@ -86,12 +86,14 @@ class Catalog:
         items: `item_id`, `title`, `text` (str), then the other columns given.
         interactions: `user_id`, `item_id` (str), `timestamp` (int64 or float64), and where they are known
             `rating`, `weight` (float64) and `split` (train, valid, test or context).
-        order: What gave the order of events: "column 'lent_at'", or "rows" (`timestamp` is the row's number).
+        order: What gave the order of events: "column 'lent_at'", with " (day.month.year)" behind it for dates
+            other than ISO's, or "rows" (`timestamp` is the row's number).
         category: Column of `items` with the categories; None without one.
         users: `user_id` (str), then the columns given, row by row the users of `sequences`; None without any.
         filtered: What each filter removed; empty where none is set, and after a reload.
         files: What `read_catalog` read; empty for tables handed over, and after a reload.
         notes: What it says of the reading.
+        unused_times: Columns of the events that look like the time, where the order of the rows was taken.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Catalog:
         item_id: str = "item_id",
         user_id: str = "user_id",
         timestamp: str | None = None,
+        time_format: str | None = None,
         rating: str | None = None,
         weight: str | None = None,
         split: str | None = None,
@@ -128,6 +131,7 @@ class Catalog:
             item_id=item_id,
             user_id=user_id,
             timestamp=timestamp,
+            time_format=time_format,
             rating=rating,
             weight=weight,
             split=split,
@@ -139,6 +143,7 @@ class Catalog:
         self._item_index = pd.Index(self.items["item_id"])
         self.files: tuple[ReadFile, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.unused_times: tuple[str, ...] = ()
         self.users = (
             None
             if users is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,28 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as arrow
 
+from sidrec.catalog.dates import ISO, farthest, read_dates, the_one_form
+from sidrec.catalog.time_format import fault_of
 from sidrec.errors import CatalogError, nearest
 
-_A_TIME = "a number or an ISO date (2024-05-31 or 2024-05-31T18:30:00), in one form for the whole column"
+_A_TIME = (
+    "a number or an ISO date (2024-05-31 or 2024-05-31T18:30:00) or one such as 31.05.2024 18:30, in one "
+    "form for the whole column; catalog.time_format describes any other"
+)
+_ANOTHER_TIME = "catalog.timestamp to another column"
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """The times of a column.
+
+    Attributes:
+        values: (E,) int64 where all are whole, else float64.
+        form: What dates they were read from, such as "day.month.year"; None for numbers and ISO dates.
+    """
+
+    values: np.ndarray
+    form: str | None = None
 
 
 def source_of(frame: pd.DataFrame, default: str) -> str:
@@ -59,30 +79,35 @@ def is_text(column: pd.Series) -> bool:
     return bool(pd.to_numeric(strings, errors="coerce").isna().any())
 
 
-def parse_timestamps(column: pd.Series, *, source: str) -> np.ndarray:
-    """Return times as int64 where all are whole, else float64; dates become seconds since 1970-01-01 UTC.
+def parse_timestamps(column: pd.Series, *, source: str, time_format: str | None = None) -> Times:
+    """Return times; dates become seconds since 1970-01-01 UTC.
 
-    A column holds numbers (of any unit: only their order matters) or ISO dates; the first cell decides which.
+    A column holds numbers (of any unit: only their order matters) or dates in one form; the first cell
+    decides which. With a `time_format`, in strptime's notation, all of them are dates that are written so.
 
     Raises:
-        CatalogError: If a cell is neither, is empty, or is not finite.
+        CatalogError: If a cell is neither, is empty, or is not finite, or the format cannot be one.
+        AmbiguousDatesError: If all cells are dates in two forms, and not the same dates.
     """
+    if time_format is not None:
+        return Times(_formatted(column, source, time_format), time_format)
     if pd.api.types.is_datetime64_any_dtype(column):
         dates = pd.to_datetime(column.reset_index(drop=True), utc=True)
-        return _seconds(dates, column, source)
+        bad = dates.isna().to_numpy()
+        _raise_for_first(bad, column, source, expected=_A_TIME, or_set=_ANOTHER_TIME)
+        return Times(_seconds(dates))
     if _is_numeric(column):
         numbers = column.reset_index(drop=True)
     else:
         strings = as_strings(column)
+        if pd.to_numeric(strings.head(1), errors="coerce").isna().iloc[0]:
+            return _usual_dates(strings, column, source)
         numbers = pd.to_numeric(strings, errors="coerce")
-        if pd.isna(numbers.iloc[0]):
-            dates = pd.to_datetime(strings, format="ISO8601", utc=True, errors="coerce")
-            return _seconds(dates, column, source)
     floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    _raise_for_first(~np.isfinite(floats), column, source, expected=_A_TIME, setting="catalog.timestamp")
+    _raise_for_first(~np.isfinite(floats), column, source, expected=_A_TIME, or_set=_ANOTHER_TIME)
     if pd.api.types.is_integer_dtype(numbers) and numbers.max() <= np.iinfo(np.int64).max:
-        return numbers.to_numpy(dtype=np.int64)
-    return floats
+        return Times(numbers.to_numpy(dtype=np.int64))
+    return Times(floats)
 
 
 def parse_weights(column: pd.Series, *, source: str) -> np.ndarray:
@@ -95,7 +120,11 @@ def parse_weights(column: pd.Series, *, source: str) -> np.ndarray:
     weights = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~((weights > 0) & np.isfinite(weights))
     _raise_for_first(
-        bad, column, source, expected="a positive number, not infinite", setting="catalog.weight"
+        bad,
+        column,
+        source,
+        expected="a positive number, not infinite",
+        or_set="catalog.weight to another column",
     )
     with np.errstate(over="ignore"):
         total = weights.sum()
@@ -115,10 +144,42 @@ def _one_column(frame: pd.DataFrame) -> str:
     return "If that is several, set catalog.separator to the character between them. "
 
 
-def _seconds(dates: pd.Series, column: pd.Series, source: str) -> np.ndarray:
-    """Return UTC dates as seconds."""
-    bad = dates.isna().to_numpy()
-    _raise_for_first(bad, column, source, expected=_A_TIME, setting="catalog.timestamp")
+def _usual_dates(strings: pd.Series, column: pd.Series, source: str) -> Times:
+    """Return dates that are all written in one of the usual forms."""
+    read, most = farthest(strings)
+    expected = _A_TIME
+    if 0 < most < len(strings):
+        names = " or ".join(dict.fromkeys(form.name for form in read))
+        expected = (
+            f'a date written like the first, "{_shown(column.iloc[0])}" ({names}), in one form for the whole '
+            "column; catalog.time_format describes any other"
+        )
+    if most < len(strings):
+        _raise_for_first(
+            np.arange(len(strings)) == most, column, source, expected=expected, or_set=_ANOTHER_TIME
+        )
+    form = the_one_form(read, column, source=source)
+    return Times(_seconds(read[form]), None if form is ISO else form.name)
+
+
+def _formatted(column: pd.Series, source: str, time_format: str) -> np.ndarray:
+    """Return dates that are all written as `catalog.time_format` says."""
+    if (fault := fault_of(time_format)) is not None:
+        raise CatalogError(f'catalog.time_format: {fault}, got "{time_format}".')
+    if pd.api.types.is_datetime64_any_dtype(column):
+        raise CatalogError(
+            f"{source}: {column.name} holds dates that need no reading, so catalog.time_format="
+            f'"{time_format}" would change nothing. Leave it out.'
+        )
+    dates = read_dates(as_strings(column), time_format)
+    expected = f'a date written as catalog.time_format="{time_format}" says'
+    or_set = "catalog.time_format to how the column is written"
+    _raise_for_first(dates.isna().to_numpy(), column, source, expected=expected, or_set=or_set)
+    return _seconds(dates)
+
+
+def _seconds(dates: pd.Series) -> np.ndarray:
+    """Return UTC dates, of which none is missing, as seconds."""
     microseconds = dates.dt.as_unit("us").astype(np.int64).to_numpy()
     if not (microseconds % 1_000_000).any():
         return microseconds // 1_000_000
@@ -130,13 +191,13 @@ def _is_numeric(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def _raise_for_first(bad: np.ndarray, column: pd.Series, source: str, *, expected: str, setting: str) -> None:
+def _raise_for_first(bad: np.ndarray, column: pd.Series, source: str, *, expected: str, or_set: str) -> None:
     """Name the first bad cell of a column."""
     if bad.any():
         row = int(np.argmax(bad))
         raise CatalogError(
             f'{source}: data row {row + 1} has "{_shown(column.iloc[row])}" as {column.name}, expected '
-            f"{expected}. Mend the row, or set {setting} to another column."
+            f"{expected}. Mend the row, or set {or_set}."
         )
 
 

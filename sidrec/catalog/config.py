@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from sidrec.catalog.time_format import fault_of
 from sidrec.sections import Section
 
 
@@ -135,8 +136,14 @@ class CatalogConfig(Section):
     )
     timestamp: str | None = Field(
         None,
-        description="Column of the time of an event: numbers (any unit) or ISO dates (UTC unless they say "
+        description="Column of the time of an event: numbers (any unit) or dates in one form: ISO, "
+        "31.05.2024, 31/05/2024, 05/31/2024 or 31-05-2024, each also with a clock (UTC unless they say "
         "otherwise). Absent: the column `timestamp` when there is one, else the order of the rows.",
+    )
+    time_format: str | None = Field(
+        None,
+        description="How the dates of that column are written, in strptime's notation: `%d/%m/%Y %H:%M`. "
+        "Absent: told by the cells, and refused where they fit two forms.",
     )
     rating: str | None = Field(
         None,
@@ -199,6 +206,13 @@ class CatalogConfig(Section):
             len(value) != 1 or not value.isascii() or value.isalnum() or value in '"\r\n\0'
         ):
             raise ValueError('expected one character that is no letter or digit, such as ";"')
+        return value
+
+    @field_validator("time_format")
+    @classmethod
+    def _describes_dates(cls, value: str | None) -> str | None:
+        if value is not None and (fault := fault_of(value)) is not None:
+            raise ValueError(fault)
         return value
 
     @field_validator("encoding")

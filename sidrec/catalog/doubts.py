@@ -97,6 +97,12 @@ def _events(catalog: Catalog) -> Iterator[Doubt]:
 
 def _times(catalog: Catalog) -> Iterator[Doubt]:
     if catalog.order == BY_ROWS:
+        if catalog.unused_times:
+            told = " and ".join(f'"{name}"' for name in catalog.unused_times)
+            yield Doubt(
+                f"events are in the order of the rows, but {told} may be their time",
+                f"set catalog.timestamp={catalog.unused_times[0]} unless the rows are in order",
+            )
         return
     times = catalog.interactions["timestamp"].to_numpy()
     unit = catalog.time_unit

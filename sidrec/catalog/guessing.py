@@ -6,12 +6,25 @@ A guess is a list: one column is an answer, none is none, and several are equall
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable
 
-import numpy as np
 import pandas as pd
 
+from sidrec.catalog.column_words import (
+    ENDINGS,
+    IDS,
+    ITEMS,
+    NAMES,
+    NO_TEXT,
+    ORDER_OF_TEXT,
+    PERHAPS_TIMES,
+    TIMES,
+    TITLES,
+    USERS,
+)
 from sidrec.catalog.columns import as_strings, is_text, parse_timestamps
+from sidrec.catalog.dates import AmbiguousDatesError
 from sidrec.catalog.times import unit_of
 from sidrec.errors import CatalogError
 
@@ -21,47 +34,20 @@ KNOWN_EVENTS = 0.5
 """Least share of the events whose item must be among the items for a column to be the item's id."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
-_ITEMS = {"item", "product", "asin", "isbn", "sku", "ean", "upc", "gtin", "article", "movie", "film", "book"}
-_ITEMS |= {
-    "song",
-    "track",
-    "artist",
-    "game",
-    "recipe",
-    "business",
-    "news",
-    "course",
-    "video",
-    "show",
-    "event",
-}
-_ITEMS |= {"offer", "listing", "hotel", "place", "poi", "anime", "app", "paper", "work", "title"}
-_USERS = {"reader", "customer", "client", "member", "visitor", "reviewer", "buyer", "account", "patron"}
-_USERS |= {"borrower", "person", "shopper", "viewer", "listener", "player", "subscriber", "guest", "author"}
-_USERS |= {"student", "employee", "household", "subject", "rater", "cust"}
-_TIMES = {"timestamp", "time", "date", "datetime", "ts", "at", "day", "when", "on", "unix"}
-_NO_TEXT = {"url", "urls", "uri", "link", "image", "images", "img", "picture", "thumbnail", "href", "path"}
-_NO_TEXT |= {"date", "time", "timestamp", "created", "updated", "hash", "uuid", "asin", "isbn", "sku", "ean"}
-_ORDER_OF_TEXT = (
-    {"title", "name", "headline"},
-    {"subtitle", "series", "edition"},
-    {"brand", "maker", "author", "authors", "artist", "director", "creator", "publisher", "store"},
-    {"category", "categories", "genre", "genres", "class", "type", "kind", "tags", "subject", "topic"},
-    {"features", "feature", "keywords"},
-    {"description", "summary", "abstract", "overview", "plot", "synopsis", "text", "about", "body"},
-)
 _MOST_EMPTY = 0.5
 """Share of empty cells above which a column is left out of the text."""
 
 
 def words_of(name: str) -> list[str]:
-    """Divide a column's name into lower-case words: `unixReviewTime`, `lent_at`, `userid`, `reviewerID`."""
-    words = [word.lower() for word in _WORD.findall(name)]
+    """Divide a column's name into lower-case words without accents: `unixReviewTime`, `userid`, `Título`."""
+    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     divided: list[str] = []
-    for word in words:
-        stem = word.removesuffix("id")
-        known = word != stem and (stem in _ITEMS | _USERS | {"user"})
-        divided += [stem, "id"] if known else [word]
+    for word in (word.lower() for word in _WORD.findall(plain)):
+        stem, ending = next(
+            ((word.removesuffix(each), each) for each in ENDINGS if word.endswith(each)), ("", "")
+        )
+        divided += [stem, ending] if stem in ITEMS | USERS else [word]
     return divided
 
 
@@ -72,7 +58,7 @@ def item_id_columns(items: pd.DataFrame, interactions: pd.DataFrame) -> list[str
     """
     shared = [name for name in items.columns if name in interactions.columns]
     found = [name for name in shared if _refers(interactions[name], items[name])]
-    return _likeliest(found, (_is("item", "id"), _is("id"), _has_id_of(_ITEMS), _has(_ITEMS), _any))
+    return _likeliest(found, (_is("item", "id"), _is("id"), _has_id_of(ITEMS), _has(ITEMS), _any))
 
 
 def renamed_item_ids(items: pd.DataFrame, interactions: pd.DataFrame) -> list[tuple[str, str]]:
@@ -86,28 +72,33 @@ def renamed_item_ids(items: pd.DataFrame, interactions: pd.DataFrame) -> list[tu
     ]
 
 
-def user_id_columns(interactions: pd.DataFrame, *, item_id: str) -> list[str]:
-    """Return the columns that may be the user: by name, else any that repeats and measures nothing."""
-    others = [name for name in interactions.columns if name != item_id]
+def user_id_columns(interactions: pd.DataFrame, *, item_id: str, time_format: str | None = None) -> list[str]:
+    """Return the columns that may be the user, no dates: by name, else what repeats and measures nothing."""
+    others = [
+        name
+        for name in interactions.columns
+        if name != item_id and not _are_dates(interactions[name], time_format)
+    ]
     named = _likeliest(
         others,
-        (_is("user", "id"), _has({"user", "uid"}), _has_id_of(_USERS), _has(_USERS), _has({"session"})),
+        (_is("user", "id"), _has({"user", "uid"}), _has_id_of(USERS), _has(USERS), _has({"session"})),
     )
     return named or [name for name in others if _repeats(interactions[name])]
 
 
-def timestamp_columns(interactions: pd.DataFrame, *, taken: Collection[str]) -> list[str]:
+def timestamp_columns(
+    interactions: pd.DataFrame, *, taken: Collection[str | None], time_format: str | None = None
+) -> list[str]:
     """Return the columns that may be the time: named so and readable, else ones whose cells are dates."""
     others = [name for name in interactions.columns if name not in taken]
-    readable = [name for name in others if is_time(interactions[name])]
-    named = _likeliest(readable, (_is("timestamp"), _has({"unix", "timestamp"}), _has(_TIMES)))
-    return named or [name for name in readable if _is_calendar(interactions[name])]
+    readable = [name for name in others if is_time(interactions[name], time_format)]
+    named = _likeliest(readable, (_is("timestamp"), _has({"unix", "timestamp"}), _has(TIMES | PERHAPS_TIMES)))
+    return named or [name for name in readable if _is_calendar(interactions[name], time_format)]
 
 
 def unreadable_times(interactions: pd.DataFrame, *, taken: Collection[str]) -> list[str]:
     """Return the columns that are called a time and are none that can be read."""
-    certain = _TIMES - {"at", "on", "day", "when"}
-    named = [name for name in interactions.columns if name not in taken and certain & set(words_of(name))]
+    named = [name for name in interactions.columns if name not in taken and TIMES & set(words_of(name))]
     return [name for name in named if not is_time(interactions[name])]
 
 
@@ -121,7 +112,7 @@ def title_column(items: pd.DataFrame, *, item_id: str) -> str | None:
     """Return the column that people would call an item by; None where no name says so."""
     texts = text_columns_in_order(items, item_id=item_id)
     named = _likeliest(
-        texts, (_is("title"), _is("name"), _has({"title", "headline"}), _has_both({"name"}, _ITEMS))
+        texts, (_is_one_of(TITLES), _is_one_of(NAMES), _has(TITLES | {"headline"}), _has_both(NAMES, ITEMS))
     )
     return named[0] if named else None
 
@@ -138,19 +129,31 @@ def is_id(column: pd.Series) -> bool:
     return cells[cells != ""].nunique() >= 0.99 * len(cells)
 
 
-def is_time(column: pd.Series) -> bool:
-    """Say whether the first cells are all numbers or ISO dates."""
+def is_time(column: pd.Series, time_format: str | None = None) -> bool:
+    """Say whether the first cells are all numbers or dates, if only in several forms at once."""
     try:
-        parse_timestamps(column.head(SAMPLE), source="")
+        parse_timestamps(column.head(SAMPLE), source="", time_format=time_format)
+    except AmbiguousDatesError:
+        return True
     except CatalogError:
         return False
     return True
 
 
-def _is_calendar(column: pd.Series) -> bool:
+def _are_dates(column: pd.Series, time_format: str | None) -> bool:
+    """Say whether cells are dates in words, be it in a usual form or in one that was given."""
+    return is_text(column.head(SAMPLE)) and (
+        is_time(column) or (time_format is not None and is_time(column, time_format))
+    )
+
+
+def _is_calendar(column: pd.Series, time_format: str | None = None) -> bool:
     """Say whether times are dates, or numbers of the size of dates; many other numbers are just numbers."""
-    times = parse_timestamps(column.head(SAMPLE), source="")
-    return unit_of(np.asarray(times)) is not None
+    try:
+        times = parse_timestamps(column.head(SAMPLE), source="", time_format=time_format)
+    except AmbiguousDatesError:
+        return True
+    return unit_of(times.values) is not None
 
 
 def _refers(column: pd.Series, ids: pd.Series) -> bool:
@@ -173,7 +176,7 @@ def _repeats(column: pd.Series) -> bool:
 def _says_something(column: pd.Series) -> bool:
     """Say whether a column of items holds words for most of them, and not an address, a date or a code."""
     sample = column.head(SAMPLE)
-    if set(words_of(str(column.name))) & (_NO_TEXT | {"id", "ids"}) or not is_text(sample) or is_time(sample):
+    if set(words_of(str(column.name))) & (NO_TEXT | {"id", "ids"}) or not is_text(sample) or is_time(sample):
         return False
     cells = as_strings(sample).str.strip()
     filled = cells[cells != ""]
@@ -183,8 +186,8 @@ def _says_something(column: pd.Series) -> bool:
 
 
 def _place(words: list[str]) -> int:
-    places = [place for place, known in enumerate(_ORDER_OF_TEXT) if known & set(words)]
-    return places[-1] if places else len(_ORDER_OF_TEXT) - 1
+    places = [place for place, known in enumerate(ORDER_OF_TEXT) if known & set(words)]
+    return places[-1] if places else len(ORDER_OF_TEXT) - 1
 
 
 _Test = Callable[[list[str]], bool]
@@ -207,6 +210,10 @@ def _is(*wanted: str) -> _Test:
     return lambda words: words == list(wanted)
 
 
+def _is_one_of(known: set[str]) -> _Test:
+    return lambda words: len(words) == 1 and words[0] in known
+
+
 def _has(known: set[str]) -> _Test:
     return lambda words: bool(known & set(words))
 
@@ -217,5 +224,5 @@ def _has_both(first: set[str], second: set[str]) -> _Test:
 
 def _has_id_of(known: set[str]) -> _Test:
     """The name of something with `id`, or a number that is one by its name (isbn, asin)."""
-    numbers = {"asin", "isbn", "sku", "ean", "upc", "gtin", "uid"}
-    return lambda words: bool(known & set(words)) and ("id" in words or bool(numbers & set(words)))
+    numbers = IDS | {"asin", "isbn", "sku", "ean", "upc", "gtin", "uid"}
+    return lambda words: bool(known & set(words)) and bool(numbers & set(words))

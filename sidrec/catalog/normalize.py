@@ -71,6 +71,7 @@ def normalize_interactions(
     item_id: str = "item_id",
     user_id: str = "user_id",
     timestamp: str | None = None,
+    time_format: str | None = None,
     rating: str | None = None,
     weight: str | None = None,
     split: str | None = None,
@@ -102,7 +103,7 @@ def normalize_interactions(
     require_ids(items, column=item_id, name=name, among=item_ids)
     if filters.unknown_items == "error":
         require_known(items, item_ids, name=name, items_name=items_name)
-    times, order = _times(interactions, timestamp, name)
+    times, order = _times(interactions, timestamp, time_format, name)
     table = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": times})
     if (column := _column(interactions, rating, "rating", setting="catalog.rating")) is not None:
         table["rating"] = _ratings(column, name)
@@ -153,12 +154,21 @@ def _require_rows(frame: pd.DataFrame, name: str) -> None:
         raise CatalogError(f"{name} has no rows, expected one at least. Check what made the table.")
 
 
-def _times(interactions: pd.DataFrame, timestamp: str | None, name: str) -> tuple[np.ndarray, str]:
+def _times(
+    interactions: pd.DataFrame, timestamp: str | None, time_format: str | None, name: str
+) -> tuple[np.ndarray, str]:
     """Return the times of the events, or the numbers of their rows, and what gave the order."""
     column = _column(interactions, timestamp, "timestamp", setting="catalog.timestamp")
+    if column is None and time_format is not None:
+        raise CatalogError(
+            f'catalog.time_format="{time_format}" would change nothing: {name} has no column "timestamp". '
+            "Set catalog.timestamp to the column of the time, or leave catalog.time_format out."
+        )
     if column is None:
         return np.arange(len(interactions), dtype=np.int64), BY_ROWS
-    return parse_timestamps(column, source=name), f"column '{column.name}'"
+    times = parse_timestamps(column, source=name, time_format=time_format)
+    form = "" if times.form is None else f" ({times.form})"
+    return times.values, f"column '{column.name}'{form}"
 
 
 def _column(frame: pd.DataFrame, named: str | None, usual: str, *, setting: str) -> pd.Series | None:

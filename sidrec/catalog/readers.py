@@ -5,6 +5,8 @@ from __future__ import annotations
 from sidrec.catalog.catalog import Catalog
 from sidrec.catalog.config import CatalogConfig
 from sidrec.catalog.forms import read_tables
+from sidrec.catalog.guessing import timestamp_columns
+from sidrec.catalog.normalize import BY_ROWS
 from sidrec.catalog.tables import Tables
 
 
@@ -26,6 +28,7 @@ def catalog_of(tables: Tables, config: CatalogConfig) -> Catalog:
         item_id=config.item_id,
         user_id=config.user_id,
         timestamp=config.timestamp,
+        time_format=config.time_format,
         rating=config.rating,
         weight=config.weight,
         split=config.split_column,
@@ -35,4 +38,7 @@ def catalog_of(tables: Tables, config: CatalogConfig) -> Catalog:
         filters=config.filters,
     )
     catalog.files, catalog.notes = tables.files, tables.notes
+    if catalog.order == BY_ROWS:
+        used = (config.item_id, config.user_id, config.rating, config.weight, config.split_column)
+        catalog.unused_times = tuple(timestamp_columns(tables.interactions, taken=used))
     return catalog

@@ -46,6 +46,10 @@ def init(
         str | None,
         typer.Option(help="Column of the time; none: the order of the rows is that of the events."),
     ] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(help='How its dates are written, where the cells leave it open: "%d/%m/%Y %H:%M".'),
+    ] = None,
     text: Annotated[
         str | None, typer.Option(help='An item\'s text over its columns, such as "{title}, by {author}".')
     ] = None,
@@ -60,14 +64,14 @@ def init(
     if path.exists():
         raise first.exists(path)
     config, tables = first.find_tables(items, interactions)
-    columns = first.Columns(item_id, user_id, timestamp, None, text)
+    columns = first.Columns(item_id, user_id, timestamp, None, text, time_format)
     while isinstance(found := first.guess(tables, columns), first.Question):
         if yes:
             raise found.refusal()
         _show_rows(tables)
         columns = _answered(found, columns)
     _show_rows(tables)
-    _show_columns(found, tables)
+    _show_columns(found, tables, form=first.form_of_times(found, tables))
     if not yes and not typer.confirm(f"Write {path}?", default=True):
         print("Nothing is written. Name what was guessed wrong: sidrec init --help shows the options.")
         return
@@ -114,12 +118,14 @@ def _files(items: Path | None, interactions: Path | None, *, asking: bool) -> tu
 
 
 def _answered(question: Question, columns: Columns) -> Columns:
-    """Ask which column something is, until the answer is one of those that may be."""
+    """Ask which something is, until the answer is one of those that may be."""
     print()
     answer = ""
-    while answer not in question.columns:
-        told = ", ".join(question.columns)
-        answer = typer.prompt(f"Which column of {question.table} is {question.what}? ({told})").strip()
+    while answer not in question.answers:
+        told = ", ".join(question.answers)
+        answer = typer.prompt(
+            f"Which {question.kind} of {question.table} is {question.what}? ({told})"
+        ).strip()
     return replace(columns, **{question.option.removeprefix("--").replace("-", "_"): answer})
 
 
@@ -145,13 +151,14 @@ def _show_rows(tables: Tables) -> None:
         print_table(header, rows)
 
 
-def _show_columns(columns: Columns, tables: Tables) -> None:
-    """Print what was understood."""
+def _show_columns(columns: Columns, tables: Tables, *, form: str) -> None:
+    """Print what was understood, with the form of the dates."""
     print()
+    note = form if columns.timestamp else "the order of the rows counts"
     rows = [
         ["item id", columns.item_id or "", f"{tables.items[columns.item_id].nunique():,} different"],
         ["user id", columns.user_id or "", f"{tables.interactions[columns.user_id].nunique():,} different"],
-        ["time", columns.timestamp or "none", "" if columns.timestamp else "the order of the rows counts"],
+        ["time", columns.timestamp or "none", note],
         ["title", columns.title or "none", "" if columns.title else "the beginning of the text is shown"],
         ["text", columns.text or "all columns of words", ""],
     ]
