@@ -311,12 +311,21 @@ def test_a_packed_file_cut_short_is_refused(tmp_path: Path) -> None:
         tables(path.parent)
 
 
-def test_a_broken_line_of_the_benchmark_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("A1,B1,5.0", r"line 9 has 3 cells, expected 5 \(user_id, parent_asin, rating, timestamp"),
+        (
+            "A1,B\r1,5.0,17,x,y",
+            r"line 9 cannot be divided into cells \(new-line character seen .*Mend it, or",
+        ),
+    ],
+)
+def test_a_broken_line_of_the_benchmark_is_named(line: str, message: str, tmp_path: Path) -> None:
     directory = made("amazon2023_benchmark", tmp_path)
-    with (directory / "Kitchen.test.csv").open("a") as stream:
-        stream.write("A1,B1,5.0")
-    message = r"Kitchen\.test\.csv: line 9 has 3 cells, expected 5 \(user_id, parent_asin, rating, timestamp"
-    with pytest.raises(CatalogError, match=message):
+    with (directory / "Kitchen.test.csv").open("a", newline="") as stream:
+        stream.write(line)
+    with pytest.raises(CatalogError, match=rf"Kitchen\.test\.csv: {message}"):
         tables(directory)
 
 

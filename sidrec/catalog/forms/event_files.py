@@ -64,7 +64,7 @@ def read_events(
 
 def _read_header(line: bytes, path: Path, columns: EventColumns) -> list[str]:
     """Return the names in the first line; all that are read must be there."""
-    header = _cells(line.decode("utf-8").rstrip("\r"), columns)
+    header = _cells(line.decode("utf-8").rstrip("\r"), columns, f"{path}: line 1")
     missing = [name for name in columns.names if header.count(name) != 1]
     if missing:
         raise CatalogError(
@@ -109,8 +109,8 @@ def _raise_for_first_line(block: Block, path: Path, header: Sequence[str], colum
     for place, line in enumerate(lines):
         if not line.strip():
             continue
-        cells = _cells(line.rstrip("\r"), columns)
         where = f"{path}: line {block.first_line + place}"
+        cells = _cells(line.rstrip("\r"), columns, where)
         mend = how_to_mend(place == len(lines) - 1)
         if len(cells) != len(header):
             raise CatalogError(
@@ -130,8 +130,13 @@ def _raise_for_first_line(block: Block, path: Path, header: Sequence[str], colum
                 ) from error
 
 
-def _cells(line: str, columns: EventColumns) -> list[str]:
+def _cells(line: str, columns: EventColumns, where: str) -> list[str]:
     """Split one line."""
-    if columns.has_header:
+    if not columns.has_header:
+        return line.split(columns.delimiter)
+    try:
         return next(csv.reader([line], delimiter=columns.delimiter), [])
-    return line.split(columns.delimiter)
+    except csv.Error as error:  # a carriage return within it, or a cell of more than 128 KB
+        raise CatalogError(
+            f"{where} cannot be divided into cells ({error}): {line[:80]!r}. Mend it, or copy the file again."
+        ) from error
