@@ -20,13 +20,12 @@ import numpy as np
 import torch
 
 from sidrec.artifacts import Stage, read_json, read_manifest
-from sidrec.baselines.ranking import ScoreItems, rank_by_scores
+from sidrec.baselines.ranking import ScoreItems, mean_metrics, rank_by_scores
 from sidrec.baselines.sequential import score_with
 from sidrec.baselines.weights import load_sequential
 from sidrec.config import Config, load_config
 from sidrec.decoding.beam_search import read_in_groups
 from sidrec.item_rows import item_logits
-from sidrec.metrics import metrics_at_k, target_ranks
 from sidrec.sid_model import SIDModel
 from sidrec.stages.measurement import Predictions, write_evaluation
 from sidrec.stages.run import Run, load_run
@@ -75,21 +74,19 @@ def measure(output: Path, other: Path) -> None:
     run = load_run(config)
     first, second = output / "sequential/sasrec", other / "sequential/sasrec"
     sasrec, items = log_probs_of(first), told_items(SIDModel.load(output / "sft"))
-    found = {weight: valid_ndcg(added(sasrec, items, weight), run, config) for weight in WEIGHTS}
+    found = {
+        weight: mean_metrics(
+            added(sasrec, items, weight),
+            run.split.valid,
+            exclude_history=config.evaluation.exclude_history,
+        )["ndcg@10"]
+        for weight in WEIGHTS
+    }
     best = max(found, key=lambda weight: found[weight])
     print(f"{output}: valid NDCG@10 of SASRec + w item loss: {found}")
     chosen = {"weight": best, "valid_ndcg@10": found[best]}
     write(Rival("sasrec_pair", added(sasrec, log_probs_of(second), 1.0), (first, second)), run, config)
     write(Rival("sasrec_items", added(sasrec, items, best), (first, output / "sft"), chosen), run, config)
-
-
-def valid_ndcg(score_items: ScoreItems, run: Run, config: Config) -> float:
-    """Return NDCG@10 on all valid users."""
-    rows = run.split.valid
-    ranked, _ = rank_by_scores(
-        score_items, rows.histories, k=10, exclude_history=config.evaluation.exclude_history
-    )
-    return float(metrics_at_k(target_ranks(ranked, rows.targets), ks=(10,))["ndcg@10"].mean())
 
 
 def write(rival: Rival, run: Run, config: Config) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The study of docs/rl.md: one switch of RL at a time, three seeds, against SFT and against SFT that goes on for as much.
-# Usage: scripts/reproduce_rl.sh scientific_best (a depth head, four hours on 2 cores) | scientific | ml-100k (a day);
-# stopped, it goes on where it was.
+# Usage: scripts/reproduce_rl.sh scientific_best. Four hours on 2 cores; stopped, it goes on where it was. Another config
+# NAME needs marks NAME-held_out and NAME-seen in that page; with an LM head it takes a day.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=$1

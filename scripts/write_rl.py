@@ -18,6 +18,7 @@ from write_results import amount, interval, pipes, seeds, write_section
 
 from sidrec.artifacts import read_json, read_manifest
 from sidrec.comparison import Comparison, compare
+from sidrec.stages.evaluation import training_stages
 
 DOCS = Path("docs/rl.md")
 DEFAULT, CONTINUED = "rl.sampling=beam", "rl.objective=sft"
@@ -81,11 +82,9 @@ def difference(versus: Any) -> tuple[str, str]:
 
 def read(stage: Path) -> dict[str, float]:
     """Return what a run of RL cost, SASRec among it where that gave the rewards."""
-    metrics, manifest = read_json(stage / "metrics.json"), read_manifest(stage)
-    seconds = manifest["cpu_seconds"]
-    if "collaborative" in manifest["inputs"]:
-        seconds += read_manifest(stage.parent / "sequential" / "sasrec")["cpu_seconds"]
-    return {"cpu_seconds": seconds, "tokens": metrics["tokens"]}
+    of_rl, of_sft = (training_stages(stage.parent, name) for name in ("rl", "sft"))
+    seconds = sum(read_manifest(each)["cpu_seconds"] for each in of_rl if each not in of_sft)
+    return {"cpu_seconds": seconds, "tokens": read_json(stage / "metrics.json")["tokens"]}
 
 
 if __name__ == "__main__":

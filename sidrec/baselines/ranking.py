@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from sidrec.metrics import PADDING
+from sidrec.catalog import EvaluationRows
+from sidrec.metrics import PADDING, metrics_at_k, target_ranks
 
 
 class ScoreItems(Protocol):
@@ -131,3 +132,12 @@ def rank_by_scores(
         if on_batch is not None:
             on_batch(start + len(batch), len(histories))
     return np.concatenate(items), np.concatenate(scores)
+
+
+def mean_metrics(
+    score_items: ScoreItems, rows: EvaluationRows, *, exclude_history: bool = False
+) -> dict[str, float]:
+    """Return the mean `ndcg@10` and `hr@10` over users, the whole catalogue ranked for each."""
+    items, _ = rank_by_scores(score_items, rows.histories, k=10, exclude_history=exclude_history)
+    values = metrics_at_k(target_ranks(items, rows.targets), ks=(10,))  # a shorter list ends where it ends
+    return {name: float(values[name].mean()) for name in ("ndcg@10", "hr@10")}

@@ -19,10 +19,8 @@ from sidrec.baselines.config import (
 )
 from sidrec.baselines.neighbours import item_knn, text_knn
 from sidrec.baselines.popularity import popularity, recent_popularity, repeat_history
-from sidrec.baselines.ranking import ScoreItems, rank_by_scores
-from sidrec.catalog import EvaluationRows
+from sidrec.baselines.ranking import ScoreItems, mean_metrics, rank_by_scores
 from sidrec.config import Config
-from sidrec.metrics import metrics_at_k, target_ranks
 from sidrec.progress import progress
 from sidrec.stages.measurement import Predictions, write_evaluation
 from sidrec.stages.run import Run, load_run
@@ -117,7 +115,7 @@ def _count(config: Config, run: Run, name: BaselineName) -> tuple[ScoreItems, di
     trials: list[dict[str, Any]] = []
     for settings in section.combinations():
         made = _make(run, name, settings)
-        trials.append({"settings": settings.values(), "valid": _validate(made, run.split.valid)})
+        trials.append({"settings": settings.values(), "valid": mean_metrics(made, run.split.valid)})
         if best_of(trials) == len(trials) - 1:
             score_items = made
     best = best_of(trials)
@@ -141,9 +139,3 @@ def _make(run: Run, name: BaselineName, settings: Searched) -> ScoreItems:
     if name == "repeat_history":
         return repeat_history(num_items=num_items)
     return popularity(split, num_items=num_items)
-
-
-def _validate(score_items: ScoreItems, rows: EvaluationRows) -> dict[str, float]:
-    items, _ = rank_by_scores(score_items, rows.histories, k=10)
-    values = metrics_at_k(target_ranks(items, rows.targets), ks=(10,))  # a shorter list ends where it ends
-    return {name: float(values[name].mean()) for name in ("ndcg@10", "hr@10")}

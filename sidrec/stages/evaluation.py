@@ -104,14 +104,19 @@ def _source_of_rl(output: Path) -> str | None:
 
 def _training(output: Path, name: str) -> dict[str, Any]:
     """Say what the model cost: CPU seconds of all stages up to it, without the embeddings of a cache."""
+    present = training_stages(output, name)
+    seconds = [read_manifest(directory).get("cpu_seconds", math.nan) for directory in present]
+    total = sum(seconds)  # runs of older versions do not say
+    return {"training_cpu_seconds": None if math.isnan(total) else round(total, 2)}
+
+
+def training_stages(output: Path, name: str) -> list[Path]:
+    """Return the directories of the finished stages that a model of a run was trained in."""
     stages = ["tokenize", "sft"] if name == "sft" or _source_of_rl(output) is not None else ["tokenize"]
     if name == "rl":
         inputs = read_manifest(output / "rl")["inputs"]
         stages += ["rl", "sequential/sasrec"] if "collaborative" in inputs else ["rl"]  # that reward's judge
-    present = [output / stage for stage in stages if (output / stage / "manifest.json").is_file()]
-    seconds = [read_manifest(directory).get("cpu_seconds", math.nan) for directory in present]
-    total = sum(seconds)  # runs of older versions do not say
-    return {"training_cpu_seconds": None if math.isnan(total) else round(total, 2)}
+    return [output / stage for stage in stages if (output / stage / "manifest.json").is_file()]
 
 
 def _evaluate_file(config: Config, run: Run, path: Path) -> Path:
