@@ -116,6 +116,13 @@ class RLConfig(Section):
         description="On embeddings and the outputs of attention and MLP in the policy's pass; rollouts and "
         "the reference have none.",
     )
+    item_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Each item of the history that a prompt shows is left out with this probability, anew "
+        "each time; rewards see all of it.",
+    )
     objective: ObjectiveName = Field(
         "grpo",
         description="What is minimized: grpo, dapo, dr_grpo, gspo (TRL's losses), rloo; or, in the same "

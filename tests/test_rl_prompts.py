@@ -1,6 +1,7 @@
 """RL's prompts: those of SFT's rows, in the shares of their weights, of targets that SFT saw or did not."""
 
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sidrec.stages.sft_tasks import check_sft, row_source
 from sidrec.tasks.row_making import task_rows
 from sidrec.tasks.rows import IGNORED
 from sidrec.trainers.rl.prompt_order import PromptOrder, PromptSampler, PromptStream
+from sidrec.trainers.rl.thinned_prompts import ThinnedPrompts
 from sidrec.vocabulary import SIDVocabulary
 from tokenizer.semantic_ids import SemanticIDs
 
@@ -171,6 +173,46 @@ def test_a_group_is_made_once() -> None:
     assert [row["row"] for row in stream] == found.order.rows(0, 4).tolist()
 
 
+@pytest.mark.parametrize("template", ["compact", "instruct"])
+def test_a_thinned_prompt_asks_for_a_part_of_the_history_anew_each_time(template: str) -> None:
+    found, prompts = prompts_of(config_of(), template=template), builder(template)
+    stream = PromptStream(found.rows, found.order, 400, ThinnedPrompts(found.rows, 0.5, seed=0))
+    seen: dict[int, Counter[int]] = {}
+    for place, row in enumerate(stream):
+        plain = found.rows[row["row"]]
+        shown = row["history"][-3:]  # as many as these prompts show
+        parts = {
+            tuple(prompts.next_item(list(part))): len(part)
+            for count in range(1, len(shown) + 1)
+            for part in combinations(shown, count)
+        }
+        assert row == plain | {"place": place, "prompt_ids": row["prompt_ids"]}
+        seen.setdefault(len(shown), Counter())[parts[tuple(row["prompt_ids"])]] += 1
+    assert seen.keys() == {1, 2, 3}
+    assert seen[1].keys() == {1}, "one item at least stays"
+    # All of them go with probability 1/8, and then one of them stays: one item is left with (3 + 1) / 8.
+    assert [seen[3][left] / seen[3].total() for left in (1, 2, 3)] == pytest.approx(
+        [1 / 2, 3 / 8, 1 / 8], abs=0.1
+    )
+
+
+def test_what_is_left_out_follows_from_the_seed_and_the_place() -> None:
+    found = prompts_of(config_of())
+    streams = [
+        PromptStream(found.rows, found.order, 60, ThinnedPrompts(found.rows, 0.4, seed=seed))
+        for seed in (0, 0, 1)
+    ]
+    first, again, other = ([row["prompt_ids"] for row in stream] for stream in streams)
+    assert first == again != other
+    assert streams[0].stretch(31, 3) == [streams[0][place] for place in (31, 32, 33)]
+    size = found.order.size
+    one_pass, next_pass = (
+        {row["row"]: row["prompt_ids"] for row in streams[0].stretch(start, size)} for start in (0, size)
+    )
+    assert one_pass.keys() == next_pass.keys()
+    assert one_pass != next_pass
+
+
 def test_shuffled_targets_are_dealt_within_their_task() -> None:
     tasks = {"next_item": 1, "title_to_item": 1}
     plain, dealt = (rows_of(prompts_of(config_of(tasks=tasks, shuffle_targets=on))) for on in (False, True))
@@ -268,6 +310,10 @@ def test_what_is_reserved_is_an_input_of_training() -> None:
         ),
         ({"prompts": "held_out"}, r"rl\.prompts=held_out asks for targets .* split\.rl_share=0 keeps none"),
         ({"prompts": "mixed"}, r"rl\.prompts=mixed asks for targets that SFT does not see"),
+        (
+            {"item_dropout": 0.1, "tasks": {"title_to_item": 1}},
+            r"rl\.item_dropout would change nothing: no task of rl\.tasks shows a history\. Leave it out",
+        ),
         (
             {"prompts_per_step": 14},
             r"rl\.prompts_per_step: 14 prompts .* give 13 for rl\.tasks with rl\.prompts",

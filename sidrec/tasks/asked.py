@@ -169,14 +169,18 @@ class PromptRows:
             "row": row,
         }
 
-    def prompt_ids(self, row: int) -> list[int]:
-        """Return the tokens of a prompt."""
-        shown = self._history(row, newest=self._source.prompts.settings.max_history)
+    def prompt_ids(self, row: int, shown: list[int] | None = None) -> list[int]:
+        """Return the tokens of a prompt; `shown` is its history, absent: what `shown` returns."""
+        shown = self.shown(row) if shown is None else shown
         side = self._sides[self.rows.tasks[row]]
         side.enter(int(self.rows.users[row]), shown)
         written = Row([], [], [])
         side.write(written, int(self.rows.items[row]), len(shown))
         return written.input_ids
+
+    def shown(self, row: int) -> list[int]:
+        """Return the items of the history that a prompt has room for, oldest first, as catalogue rows."""
+        return self._history(row, newest=self._source.prompts.settings.max_history)
 
     def _history(self, row: int, newest: int | None = None) -> list[int]:
         user, place = int(self.rows.users[row]), int(self.rows.places[row])

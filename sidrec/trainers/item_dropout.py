@@ -55,6 +55,19 @@ def drop_items(
     return FlatRows(lengths, rows.input_ids[stays], rows.kinds[stays], rows.items[stays], rows.tasks)
 
 
+def kept_items(num_items: int, probability: float, *, seed: int, sight: int) -> np.ndarray:
+    """Say of each item of one history whether it stays, (num_items,) bool; if there are any, one does.
+
+    Args:
+        num_items: Of the history.
+        probability: Of an item to be left out, in [0, 1).
+        seed: Of the run.
+        sight: What tells apart the times that histories are seen.
+    """
+    chance = _uniform(_keys(seed, 0, np.array([sight])), np.arange(num_items))
+    return (chance >= probability) | (chance == chance.max(initial=0))
+
+
 def _text_before_stays(group: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Say of each of I items whether the text between it and the item before stays, (I,) bool.
 

@@ -73,8 +73,8 @@ def read_line_records(
 
 def _read_with_arrow(block: Block, schema: pa.Schema, required: Collection[str]) -> pa.Table | None:
     """Return the rows of a block of JSON; None if anything in it is not as it should be."""
-    # Arrow also takes two objects in a line, or one over two lines; only a line each is a row each. Where the first
-    # value is null, it does not refuse but crash (pyarrow 26.0.1)
+    # Arrow also takes two objects in a line, or one over two lines; only a line each is a row each. Where
+    # the first value is null, it does not refuse but crash (pyarrow 26.0.1)
     if not block.data.startswith(b"{"):
         return None
     num_lines = block.data.count(b"\n") + (not block.data.endswith(b"\n"))

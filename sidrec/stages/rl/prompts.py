@@ -89,6 +89,10 @@ def check_prompts(config: Config, catalog: Catalog, split: Split, reserved: np.n
             step wants more prompts than exist.
     """
     tasks = rl_tasks(config, catalog)
+    if config.rl.item_dropout and not any(slot.of == "history" for task in tasks for slot in task.slots):
+        raise ConfigError(
+            "rl.item_dropout would change nothing: no task of rl.tasks shows a history. Leave it out."
+        )
     chosen = _choose(config, catalog, split, reserved, tasks, config.prompt.max_history)
     _order(config, chosen, tasks)
     if config.rl.prompts_per_step > len(chosen.rows):

@@ -136,6 +136,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.trainers.rl.curriculum import Curriculum
     from sidrec.trainers.rl.diagnostics import history_columns
     from sidrec.trainers.rl.reward_watch import RewardWatch
+    from sidrec.trainers.rl.thinned_prompts import ThinnedPrompts
     from sidrec.trainers.rl.trainer import ReReTrainer
 
     section = config.rl
@@ -155,6 +156,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     start = float(metrics_at_k(before[sample], ks=(10,))["ndcg@10"].mean())
     num_levels = sid_model.prompts.codes.shape[1]
     args = grpo_arguments(config, num_levels, directory / CHECKPOINTS)
+    thinned = ThinnedPrompts(prompts.rows, section.item_dropout, config.seed)
     trainer = ReReTrainer(
         sid_model,
         prompts.rows,
@@ -164,6 +166,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         validate=Validation(sid_model, run.split.valid, section.validation_users, config),
         callbacks=[TrainingReport("rl"), RewardWatch(section.rewards, start), history],
         order=prompts.order,
+        change=thinned if section.item_dropout else None,
         curriculum=Curriculum(section.curriculum, section.max_draws, section.replay_after),
         objective=Objective(section.objective, section.scaling),
     )

@@ -5,7 +5,7 @@ Each kind of prompts has a weight, and every stretch of the order has the kinds 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,9 +99,15 @@ class PromptStream(Dataset[dict[str, Any]]):
     Places of one batch that are equal, as TRL asks for a group, give one dict.
     """
 
-    def __init__(self, rows: Rows, order: PromptOrder, length: int) -> None:
-        """Take rows and their order; `length` is how many places a training has."""
-        self._rows, self._order, self._length = rows, order, length
+    def __init__(
+        self,
+        rows: Rows,
+        order: PromptOrder,
+        length: int,
+        change: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> None:
+        """Take rows, their order and how many places a training has; `change` makes each dict another one."""
+        self._rows, self._order, self._length, self._change = rows, order, length, change
 
     def __len__(self) -> int:
         return self._length
@@ -109,7 +115,8 @@ class PromptStream(Dataset[dict[str, Any]]):
     def __getitem__(self, place: int) -> dict[str, Any]:
         if place >= self._length:
             raise IndexError(place)
-        return self._rows[int(self._order.rows(place, 1)[0])] | {"place": place}
+        row = self._rows[int(self._order.rows(place, 1)[0])] | {"place": place}
+        return row if self._change is None else self._change(row)
 
     def __getitems__(self, places: Sequence[int]) -> list[dict[str, Any]]:
         """Return the rows of a batch; torch's loader calls this."""

@@ -66,6 +66,7 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
         validate: Validate,
         callbacks: list[TrainerCallback],
         order: PromptOrder | None = None,
+        change: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         curriculum: Curriculum | None = None,
         objective: Objective | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
             validate: Returns the metrics by which the best checkpoint is kept.
             callbacks: For the Trainer.
             order: Of the rows; absent: each once per pass.
+            change: As `PromptStream` takes it.
             curriculum: Which of them a step takes; absent: all in turn.
             objective: What is minimized; absent: GRPO.
 
@@ -113,7 +115,8 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
         self._batches = args.max_steps * args.gradient_accumulation_steps
         self._stride = self._curriculum.stride(self._prompts_per_step)
         order = order or PromptOrder(np.zeros(len(prompts), dtype=np.int64), [1.0], ["next_item"], args.seed)
-        self._stream = PromptStream(prompts, order, -(-self._batches // self._generate_every) * self._stride)
+        length = -(-self._batches // self._generate_every) * self._stride
+        self._stream = PromptStream(prompts, order, length, change)
         self.train_dataset = self._stream
         self.drawing = drawing
         self.reward = reward
