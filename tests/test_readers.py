@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from pydantic import ValidationError
 
@@ -242,6 +243,14 @@ def test_a_broken_file_is_refused(tmp_path, name, content, message):
     )
     with pytest.raises(CatalogError, match=message):
         read_catalog(config)
+
+
+def test_a_parquet_file_whose_notes_by_pandas_are_broken_is_read(tmp_path):
+    table = pa.table({"isbn": ["1"], "title": ["a"]}).replace_schema_metadata({"pandas": b"\xfc{"})
+    parquet.write_table(table, tmp_path / "i.parquet")
+    loans = write(tmp_path / "loans.csv", "reader,isbn,lent_at\nal,1,2024-02-01\n")
+    catalog = read_catalog(CatalogConfig(items=tmp_path / "i.parquet", interactions=loans, **COLUMNS))
+    assert catalog.items["title"].tolist() == ["a"]
 
 
 def test_a_parquet_file_cut_short_is_refused(tmp_path):

@@ -35,7 +35,7 @@ SETTINGS = {
         "num_generations": 8,
         "learning_rate": 1e-3,
         "dropout": 0.1,
-        "item_dropout": 0.3,
+        "item_dropout": 0.1,
     },
 }
 # NDCG@10 falls soon, so that early stopping ends the training.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import pandas as pd
 import pyarrow as pa
@@ -55,8 +55,8 @@ def arrow_to_frame(table: pa.Table, name: str) -> pd.DataFrame:
         if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
             plain = table.column(place).cast(_without_views(field.type))  # pandas has no lists of views
             table = table.set_column(place, field.name, plain)
-    options: dict[str, Any] = {"ignore_metadata": True, "integer_object_nulls": True}
-    return table.to_pandas(**options)
+    bare = table.replace_schema_metadata(None)  # pandas' notes are read even where they are to be ignored
+    return bare.to_pandas(integer_object_nulls=True)
 
 
 def require_distinct(columns: Sequence[str], name: str) -> None:
