@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compare three ways of one step of RL: seconds, ratios, and that what they compute agrees.
 
-Usage: python scripts/bench_rl.py [--quick] [--threads 1] [--repeats 3] [--json FILE] [--device cpu] [--bf16]
+Usage: python scripts/bench_rl.py [--quick] [--shapes tiny 512x8] [--threads 1] [--repeats 3] [--json FILE]
+                                  [--device cpu] [--bf16]
 
 * stock: TRL's GRPOTrainer as it is, but for what draws the rollouts: `generate` with a beam per rollout and a
   dictionary of prefixes that is asked beam by beam, the way of the field. Every rollout is scored with a
@@ -326,6 +327,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
@@ -344,7 +346,8 @@ def main() -> None:
         f"{'log-probabilities: stock':>28}{'ours':>9}"
     )
     results, differ = [], False
-    for shape, tokens in QUICK if options.quick else FULL:
+    cases = QUICK if options.quick else [case for case in FULL if case[0] in options.shapes]
+    for shape, tokens in cases:
         found = measure(shape, tokens, options)
         results.append(found)
         steps, passes = found["steps"], found["passes"]
