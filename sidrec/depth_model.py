@@ -8,6 +8,8 @@ of level l is told by
 
 where E are the rows of the SID tokens in the input embeddings. So prompts are L times shorter, the trunk runs
 once for a prompt however many beams there are, and beams cost additions and small layers.
+
+Items of the history may have vectors of their own beside those of their codes, see `sidrec.item_embedding`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
-from sidrec.item_positions import ItemPositions, level_table, levels_of
+from sidrec.item_embedding import ItemEmbedding
+from sidrec.item_positions import ItemPositions, code_table, level_table, levels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +41,7 @@ class DepthConfig(PreTrainedConfig):
         text_config: Of the causal LM whose trunk it has.
         token_ids: Level by level, the token id of every code.
         mlp_width: Width of the layer inside each MLP of the head.
+        num_items: How many items have vectors of their own; 0: none has.
     """
 
     model_type = "sidrec_depth"
@@ -49,6 +53,7 @@ class DepthConfig(PreTrainedConfig):
         text_config: PreTrainedConfig | dict[str, Any] | None = None,
         token_ids: Sequence[Sequence[int]] = (),
         mlp_width: int | None = None,
+        num_items: int = 0,
         **others: Any,
     ) -> None:
         """Take them; transformers makes one without any to compare with."""
@@ -57,6 +62,7 @@ class DepthConfig(PreTrainedConfig):
         self.text_config = AutoConfig.for_model("qwen3") if text_config is None else text_config
         self.token_ids = [list(ids) for ids in token_ids]
         self.mlp_width = mlp_width or self.text_config.hidden_size
+        self.num_items = num_items
         others.setdefault("tie_word_embeddings", self.text_config.tie_word_embeddings)
         others.setdefault("attn_implementation", self.text_config._attn_implementation)
         super().__init__(**others)
@@ -80,7 +86,11 @@ class ItemTrunk(_Pretrained):
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.language_model = language_model
+        self.item_embedding: ItemEmbedding | None = None
+        if config.num_items:
+            self.item_embedding = _item_embedding(config)
         self._levels: Tensor | None = None
+        self._codes: Tensor | None = None
         self.post_init()
 
     def forward(
@@ -89,8 +99,9 @@ class ItemTrunk(_Pretrained):
         """Return for each of (B, T) tokens the state that the next one is told from, (B, T, H)."""
         found = ItemPositions.find(self._levels_of(input_ids), len(self.config.token_ids), attention_mask)
         sums = found.sums(self.language_model.get_input_embeddings()(input_ids))  # (B, T, H)
+        read = sums if self.item_embedding is None else self._with_own(sums, found, input_ids)
         states = self.language_model.base_model(
-            inputs_embeds=found.gather(sums),
+            inputs_embeds=found.gather(read),
             attention_mask=None if bool(found.mask.all()) else found.mask.long(),
             use_cache=False,
         ).last_hidden_state
@@ -98,6 +109,21 @@ class ItemTrunk(_Pretrained):
         return BaseModelOutput(
             last_hidden_state=torch.where(found.is_inside.unsqueeze(-1), spread + sums, spread)
         )
+
+    def _with_own(self, sums: Tensor, found: ItemPositions, input_ids: Tensor) -> Tensor:
+        """Add to the (B, T, H) sums, where the last code of an item stands, the item's own vector."""
+        assert self.item_embedding is not None
+        num_levels = len(self.config.token_ids)
+        rows, ends = (found.levels == num_levels - 1).nonzero(as_tuple=True)  # (S,) each
+        places = ends.unsqueeze(1) + torch.arange(1 - num_levels, 1, device=ends.device)
+        own = self.item_embedding.of_codes(self._codes_of(input_ids[rows.unsqueeze(1), places]))
+        return sums.index_put((rows, ends), own.to(sums.dtype), accumulate=True)
+
+    def _codes_of(self, token_ids: Tensor) -> Tensor:
+        """Return the codes of SID tokens, of whatever level."""
+        if self._codes is None or self._codes.device != token_ids.device:
+            self._codes = code_table(self.config.token_ids).to(token_ids.device)
+        return self._codes[token_ids]
 
     def _levels_of(self, input_ids: Tensor) -> Tensor:
         """(B, T) level of each SID token, -1 for all others."""
@@ -157,6 +183,16 @@ class DepthModel(_Pretrained):
         """
         return cls(DepthConfig(language_model.config, token_ids), language_model)
 
+    @property
+    def item_embedding(self) -> ItemEmbedding | None:
+        """Vectors of items' own; None: an item is read as the sum of its codes alone."""
+        return self.trunk.item_embedding
+
+    def add_item_embedding(self, num_items: int) -> None:
+        """Give so many items vectors of their own, zeros at first; `ItemEmbedding.take` says whose."""
+        self.config.num_items = num_items
+        self.trunk.item_embedding = _item_embedding(self.config).to(self.device)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: object) -> CausalLMOutput:
         """Return the logits of text after each of (B, T) tokens, (B, T, V)."""
         states = self.trunk(input_ids, attention_mask).last_hidden_state
@@ -177,6 +213,10 @@ class DepthModel(_Pretrained):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         """Replace the output layer of the language model."""
         self.trunk.language_model.set_output_embeddings(new_embeddings)
+
+
+def _item_embedding(config: DepthConfig) -> ItemEmbedding:
+    return ItemEmbedding(config.num_items, len(config.token_ids), config.text_config.hidden_size)
 
 
 AutoConfig.register(DepthConfig.model_type, DepthConfig)

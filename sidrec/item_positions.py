@@ -102,6 +102,18 @@ def level_table(token_ids: Sequence[Sequence[int]]) -> Tensor:
     return table
 
 
+def code_table(token_ids: Sequence[Sequence[int]]) -> Tensor:
+    """Return the code of each token id up to the greatest of a code; 0 of those that are none.
+
+    Args:
+        token_ids: As for `level_table`.
+    """
+    table = torch.zeros(max(map(max, token_ids)) + 1, dtype=torch.int64)
+    for ids in token_ids:
+        table[torch.tensor(ids)] = torch.arange(len(ids))
+    return table
+
+
 def levels_of(table: Tensor, input_ids: Tensor) -> Tensor:
     """Return the level of each SID token among `input_ids`, -1 of all other tokens."""
     return table[input_ids.clamp(max=len(table) - 1)]

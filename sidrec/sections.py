@@ -65,6 +65,11 @@ class ModelConfig(Section):
         "history is one position, the sum of its codes, and a small head tells the codes of the next one: "
         "prompts L times shorter, beams almost free; needs sft.loss=catalog or level.",
     )
+    item_embedding: bool = Field(
+        False,
+        description="With head=depth: an item of a history is read as the sum of its codes and a vector of "
+        "its own, trained from zero, which stands in its output row of sft.item_loss as well.",
+    )
     text_vocabulary_size: int = Field(
         1000, ge=259, description="BPE tokens a preset learns from the item texts."
     )

@@ -93,6 +93,8 @@ class SIDModel:
         vocabulary = SIDVocabulary.find_in(text_tokenizer, semantic_ids.codebook_sizes)
         if settings.last_token == "sum":
             sum_items(model, vocabulary.token_ids)
+        if (own := getattr(model, "item_embedding", None)) is not None:
+            own.take(torch.tensor(semantic_ids.codes))
         prompts = PromptBuilder(settings, text_tokenizer, vocabulary, semantic_ids.codes, titles)
         token_ids = vocabulary.token_ids if settings.identifiers == "sid" else None
         merges = settings.history == "merged"
@@ -236,8 +238,9 @@ class SIDModel:
 
     def _rescore(self) -> Callable[[Any, Ranking], Ranking]:
         codes = torch.tensor(self.prompts.codes).to(self.reader.device)
+        read = getattr(self.model, "item_embedding", None)  # what a history is read with tells the next, too
         with torch.no_grad():
-            rows = item_rows(self.scorer, codes, self.own_rows)
+            rows = item_rows(self.scorer, codes, self.own_rows if read is None else read.weight)
         return lambda beams, found: reranked(rows, beams.prompt_states, found, self.rerank)
 
     @property

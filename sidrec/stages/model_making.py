@@ -84,6 +84,7 @@ def model_of(
     from sidrec.models import make_model
 
     section = config.sft
+    model: Any
     model, text_tokenizer, vocabulary = make_model(
         config.model,
         texts_of(run.catalog),
@@ -93,6 +94,8 @@ def model_of(
         start=_start(config, run),
         load_in_4bit=section.load_in_4bit,
     )
+    if config.model.item_embedding:
+        model.add_item_embedding(len(run.semantic_ids.codes))
     if section.trainable != "full":
         lora = section.lora if section.trainable == "lora" else None
         add_adapters(model, vocabulary.token_ids, lora, seed=config.seed)

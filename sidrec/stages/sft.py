@@ -97,7 +97,9 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     with working("sft: making the model"):
         sid_model = _sid_model(config, run, tasks)
     model = sid_model.model
-    own_rows = add_own_rows(model, len(run.catalog.items)) if config.sft.item_embedding else None
+    own_rows = getattr(model, "item_embedding", None)
+    if config.sft.item_embedding:
+        own_rows = add_own_rows(model, len(run.catalog.items))
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     whole = model.num_parameters()
     settings = sid_model.prompts.settings
@@ -128,7 +130,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     model.eval()
     weights = trainer.whole_weights()
     valid = trainer.judge()
-    if own_rows is not None:
+    if config.sft.item_embedding:
         sid_model = replace(sid_model, own_rows=take_own_rows(model))
         weights = weights and {name: weight for name, weight in weights.items() if not name.startswith(NAME)}
     on_main(lambda: save_trained(sid_model, config, directory, weights))

@@ -26,6 +26,8 @@ def check_sft(config: Config, catalog: Catalog) -> list[Task]:
     check_rows(config.sft.rows, tasks, style)
     if config.model.head == "depth":
         _check_depth(config)
+    if config.model.item_embedding:
+        _check_item_embedding(config)
     if config.prompt.history == "merged":
         _check_merged(config)
     if config.model.identifiers == "title":
@@ -50,6 +52,21 @@ def _check_depth(config: Config) -> None:
         raise ConfigError(
             f"{problem}, and with model.head=depth an item is one position whose codes are told among codes. "
             "Leave it out, or set model.head=lm."
+        )
+
+
+def _check_item_embedding(config: Config) -> None:
+    """Refuse vectors of items' own where nothing would read or train them, or twice the same."""
+    refused = {
+        "model.head=lm reads an item code by code": config.model.head == "lm",
+        f"sft.trainable={config.sft.trainable} leaves them at zero": config.sft.trainable != "full",
+        "sft.item_embedding=true would add others to the same output rows": config.sft.item_embedding,
+    }
+    if problem := _first_of(refused):
+        raise ConfigError(
+            f"{problem}, and model.item_embedding=true gives items vectors of their own. Set "
+            "model.item_embedding=false, or model.head=depth with sft.trainable=full and "
+            "sft.item_embedding=false."
         )
 
 

@@ -27,7 +27,9 @@ def add_dropout(model: PreTrainedModel, probability: float) -> list[RemovableHan
             return (nn.functional.dropout(output[0], probability), *output[1:])
         return nn.functional.dropout(output, probability)
 
-    blocks = [
-        module for name, module in model.named_modules() if name.rpartition(".")[2] in ("self_attn", "mlp")
+    parts = [
+        module
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in ("self_attn", "mlp", "item_embedding")
     ]
-    return [module.register_forward_hook(drop) for module in [model.get_input_embeddings(), *blocks]]
+    return [module.register_forward_hook(drop) for module in [model.get_input_embeddings(), *parts]]
