@@ -61,20 +61,20 @@ def main(kind: str) -> None:
         "items": torch.cat([torch.full((5, 1), NO_ITEM), items.repeat_interleave(3, dim=1)], dim=1),
         "tasks": torch.zeros(5, dtype=torch.int64),
     }
-    losses, _ = losses_of(batch)
+    losses, *_ = losses_of(batch)
     count = len(losses)
     (losses.sum() / count).backward()
     expected = {name: parameter.grad.clone() for name, parameter in scorer.model.named_parameters()}
     scorer.model.zero_grad()
 
     share = {name: value[rank::world] for name, value in batch.items()}
-    losses, _ = losses_of(share)
+    losses, *_ = losses_of(share)
     (losses.sum() / count * world).backward()
     alone = {name: parameter.grad.clone() for name, parameter in scorer.model.named_parameters()}
     scorer.model.zero_grad()
 
     wrapper = wrap(kind, scorer.model)
-    losses, _ = through_forward(wrapper, scorer.model, losses_of, share)
+    losses, *_ = through_forward(wrapper, scorer.model, losses_of, share)
     (losses.sum() / count * world).backward()
     found = gradients(kind, wrapper, scorer.model)
     report: dict[str, Any] = {
