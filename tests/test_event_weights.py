@@ -53,6 +53,15 @@ def test_train_weights_stand_beside_the_train_items() -> None:
     assert split.train_weights.tolist() == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_scaled_weights_have_the_mean_1_and_are_none_where_all_are_equal() -> None:
+    # the sum of the train weights is 28, their mean 4
+    scaled = split_of(weighted(1, 2, 3, 4, 5, 6, 7, others=9)).scaled_weights()
+    assert [each.tolist() for each in scaled] == [[0.25, 0.5], [0.75], [1, 1.25], [1.5, 1.75]]
+    assert {each.dtype for each in scaled} == {np.dtype(np.float32)}
+    for catalog in (Catalog(ITEMS, EVENTS), weighted(*[0.1] * 7, others=9)):
+        assert split_of(catalog).scaled_weights() is None
+
+
 def test_weights_follow_their_events_when_these_are_sorted_and_filtered() -> None:
     events = pd.DataFrame(
         {"user_id": ["u"] * 4, "item_id": list("ABAC"), "timestamp": [3, 1, 4, 2], "w": [0.3, 0.1, 0.4, 0.2]}

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import toy
@@ -96,7 +97,7 @@ def test_rows_are_padded_on_the_right():
 
 def test_windows_of_like_length_share_a_batch():
     windows = [np.arange(length) for length in (2, 9, 3, 8, 2, 9)]
-    batches = list(WindowBatches(windows, 2, padding=99, seed=0))
+    batches = [batch.items for batch in WindowBatches(windows, 2, padding=99, seed=0)]
     assert sorted((batch != 99).sum(dim=1).tolist() for batch in batches) == [[2, 2], [3, 8], [9, 9]]
     assert sorted(batch.shape[1] for batch in batches) == [2, 8, 9]
 
@@ -107,7 +108,7 @@ def test_an_epoch_has_every_window_once_in_an_order_that_the_seed_gives():
     def two_epochs(seed: int) -> list[list[int]]:
         batches = WindowBatches(windows, 4, padding=99, seed=seed)
         assert len(list(batches)) == len(batches) == 5
-        return [[item for batch in batches for item in batch[:, 0].tolist()] for _ in range(2)]
+        return [[item for batch in batches for item in batch.items[:, 0].tolist()] for _ in range(2)]
 
     first, second = two_epochs(0)
     assert sorted(first) == sorted(second) == list(range(20))
@@ -116,16 +117,31 @@ def test_an_epoch_has_every_window_once_in_an_order_that_the_seed_gives():
     assert two_epochs(1) != [first, second]
 
 
+def test_weights_stand_beside_their_items_and_are_none_without_any():
+    sequences = [np.arange(start, start + length) for start, length in ((0, 9), (10, 4), (20, 2), (30, 1))]
+    windows = train_windows(sequences, max_history=3)
+    weights = train_windows([sequence / np.float32(4) for sequence in sequences], max_history=3)
+    batches = list(WindowBatches(windows, 2, padding=99, seed=0, weights=weights))
+    for batch in batches:
+        is_item = batch.items != 99
+        assert batch.weights.dtype == torch.float32
+        assert torch.equal(batch.weights[is_item], batch.items[is_item] / 4)
+    without = list(WindowBatches(windows, 2, padding=99, seed=0))
+    assert [batch.items.tolist() for batch in without] == [batch.items.tolist() for batch in batches]
+    assert {batch.weights for batch in without} == {None}
+
+
 # Losses
 
 
-def literal_positions() -> Positions:
+def literal_positions(weights: torch.Tensor | None = None) -> Positions:
     """Two positions, three items; scores (2, 0, 1) and (0, 1, -1)."""
     return Positions(
         states=torch.tensor([[2.0, 0.0], [0.0, 1.0]]),
         targets=torch.tensor([0, 2]),
         windows=torch.tensor([[1, 3], [1, 0]]),
         item_vectors=torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, -1.0]]),
+        weights=weights,
     )
 
 
@@ -146,6 +162,17 @@ def test_bce_loss_by_hand():
     expected = (math.log1p(math.exp(-2)) + math.log1p(math.exp(1))) / 2
     expected += (math.log1p(math.exp(1)) + math.log1p(math.exp(1))) / 2
     assert float(bce_loss(literal_positions(), torch.tensor([2, 1]))) == pytest.approx(expected, abs=1e-5)
+
+
+def test_losses_are_multiplied_by_the_weights_and_divided_by_the_number_of_positions():
+    positions = literal_positions(torch.tensor([0.5, 3.0]))
+    # as above, without a mean
+    smoothed = (2.407606 - (0.7 * 2 + 0.3 * 1)), (1.407606 - (0.7 * -1 + 0.3 * 0))
+    expected = (0.5 * smoothed[0] + 3 * smoothed[1]) / 2
+    assert float(softmax_loss(positions, label_smoothing=0.3)) == pytest.approx(expected, abs=1e-5)
+    one, two = math.log1p(math.exp(-2)), math.log1p(math.exp(1))
+    expected = (0.5 * (one + two) + 3 * (two + two)) / 2
+    assert float(bce_loss(positions, torch.tensor([2, 1]))) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_negative_is_any_item_but_the_target_and_those_of_the_window():
@@ -363,6 +390,35 @@ def test_poisoned_valid_and_test_events_change_no_weight(split):
         weights_by_epoch(split_catalog(Catalog(toy.items(), poisoned_events), SplitConfig()), softmax)
         != clean
     )
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_weights_that_are_all_equal_change_no_byte(name, split):
+    fit, settings = FITS[name]
+    settings = settings.model_copy(update={"epochs": 2})
+    equal = replace(split, train_weights=np.full_like(split.train_weights, 0.1))
+    one, other = (fit(each, toy.NUM_ITEMS, settings, seed=0).model for each in (split, equal))
+    assert bytes_of(one) == bytes_of(other)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_what_follows_with_more_weight_comes_before_what_follows_as_often(name):
+    # After item 0 half of the users had 1 and half 2; the other items follow so that each is an input, too.
+    events = pd.DataFrame(
+        [
+            {"user_id": f"u{user}", "item_id": item, "timestamp": time}
+            for user in range(80)
+            for time, item in enumerate(["0", "12"[user % 2], "3", "4"])
+        ]
+    )
+    items = pd.DataFrame({"item_id": list("01234"), "title": list("abcde")})
+    fit, settings = FITS[name]
+    for heavy, light in ("12", "21"):
+        weighed = events.assign(minutes=np.where(events["item_id"] == heavy, 9.0, 1.0))
+        split = split_catalog(Catalog(items, weighed, weight="minutes"), SplitConfig())
+        score_items = score_with(fit(split, len(items), settings, seed=0).model, 6)
+        scores = score_items([np.array([0])])[0]
+        assert scores[int(heavy)] > scores[int(light)]
 
 
 def test_training_is_silent_and_writes_no_file(split, tmp_path, monkeypatch, capfd):

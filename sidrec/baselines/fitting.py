@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from sidrec.baselines.config import GRU4RecConfig, SASRecBCEConfig, SASRecConfig
 from sidrec.baselines.gru4rec import GRU4Rec
 from sidrec.baselines.sasrec import SASRec
-from sidrec.baselines.sequences import WindowBatches, train_windows
+from sidrec.baselines.sequences import WindowBatch, WindowBatches, train_windows
 from sidrec.baselines.sequential import (
     Loss,
     Positions,
@@ -105,7 +105,8 @@ def fit_sequential(
     Args:
         model: Changed in place.
         loss: Of a batch's positions, a mean over them.
-        split: `train` is learnt from, `valid` decides when to stop, `test` is not read.
+        split: `train` is learnt from, each target by its weight (`scaled_weights`); `valid` decides when to
+            stop, `test` is not read.
         seed: Of batches and dropout.
         on_epoch: Told (epochs done, epochs at most) after each.
 
@@ -125,7 +126,14 @@ def fit_sequential(
         raise CatalogError(
             "A sequential baseline is trained until valid users no longer gain, and the split has none."
         )
-    batches = WindowBatches(windows, settings.batch_size, padding=model.padding, seed=seed)
+    weights = split.scaled_weights()
+    batches = WindowBatches(
+        windows,
+        settings.batch_size,
+        padding=model.padding,
+        seed=seed,
+        weights=weights and train_windows(weights, max_history=settings.max_history),
+    )
     training = _Training(model, loss, split.valid, on_epoch)
     with quiet_training(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # dropout knows no other generator
@@ -178,17 +186,18 @@ class _Training(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.losses = []
 
-    def training_step(self, windows: Tensor, batch_idx: int) -> Tensor:
-        inputs, targets = windows[:, :-1], windows[:, 1:]  # (B, T) each: what came, and what came next
+    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
+        inputs, targets = batch.items[:, :-1], batch.items[:, 1:]  # (B, T) each: what came, what came next
         has_target = targets != self.model.padding
         states = self.model(inputs)[has_target]  # (R, d): no logits are computed at padding
         own_window = inputs[has_target.nonzero()[:, 0]]  # (R, T)
-        positions = Positions(states, targets[has_target], own_window, self.model.item_vectors())
+        weights = None if batch.weights is None else batch.weights[:, 1:][has_target]  # (R,)
+        positions = Positions(states, targets[has_target], own_window, self.model.item_vectors(), weights)
         loss = self.loss(positions)
         self.losses.append(loss.detach())
         return loss
 
-    def on_train_batch_end(self, outputs: object, batch: Tensor, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: object, batch: WindowBatch, batch_idx: int) -> None:
         move_average(
             self.average.parameters(), self.model.parameters(), AVERAGE_DECAY, steps=self.global_step
         )

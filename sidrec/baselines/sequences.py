@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +17,20 @@ SORTED_BATCHES = 8
 """Batches whose windows are sorted by length together: half the time of unsorted ones, mostly padding."""
 
 
+class WindowBatch(NamedTuple):
+    """B windows.
+
+    Attributes:
+        items: (B, T) int64 item indices, padded on the right.
+        weights: (B, T) float32, those of their events; None: 1 each.
+    """
+
+    items: Tensor
+    weights: Tensor | None
+
+
 class WindowBatches:
-    """Batches of windows as padded (B, T) rows, in a new order each epoch: an iterable for Lightning.
+    """Batches of windows as padded rows, in a new order each epoch: an iterable for Lightning.
 
     Windows of like length share a batch, so that little of it is padding; which these are and the order of
     the batches are drawn anew each time.
@@ -27,10 +40,20 @@ class WindowBatches:
         batch_size: Windows per batch.
         padding: Number of no item.
         seed: Of the orders.
+        weights: The weights of the windows' events; None: 1 each.
     """
 
-    def __init__(self, windows: Sequence[np.ndarray], batch_size: int, *, padding: int, seed: int) -> None:
+    def __init__(
+        self,
+        windows: Sequence[np.ndarray],
+        batch_size: int,
+        *,
+        padding: int,
+        seed: int,
+        weights: Sequence[np.ndarray] | None = None,
+    ) -> None:
         self.windows = windows
+        self.weights = weights
         self.lengths = torch.tensor([len(window) for window in windows])
         self.batch_size = batch_size
         self.padding = padding
@@ -39,14 +62,20 @@ class WindowBatches:
     def __len__(self) -> int:
         return math.ceil(len(self.windows) / self.batch_size)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[WindowBatch]:
         order = torch.randperm(len(self.windows), generator=self.generator)
         batches: list[Tensor] = []
         for pool in order.split(self.batch_size * SORTED_BATCHES):
             by_length = pool[self.lengths[pool].argsort(stable=True)]
             batches += by_length.split(self.batch_size)
         for place in torch.randperm(len(batches), generator=self.generator).tolist():
-            yield pad_right([self.windows[row] for row in batches[place].tolist()], padding=self.padding)
+            rows = batches[place].tolist()
+            items = pad_right([self.windows[row] for row in rows], padding=self.padding)
+            if self.weights is None:
+                yield WindowBatch(items, None)
+            else:
+                weights = [self.weights[row] for row in rows]
+                yield WindowBatch(items, pad_right(weights, padding=1, dtype=np.float32))
 
 
 def train_windows(sequences: Sequence[np.ndarray], *, max_history: int) -> list[np.ndarray]:
@@ -56,7 +85,7 @@ def train_windows(sequences: Sequence[np.ndarray], *, max_history: int) -> list[
     as histories are when they are scored. A sequence of one item has no target and gives no window.
 
     Args:
-        sequences: Arrays of item indices, oldest first.
+        sequences: Arrays of item indices, or of the weights of their events, oldest first.
         max_history: Inputs of a window at most.
     """
     return [
@@ -66,10 +95,10 @@ def train_windows(sequences: Sequence[np.ndarray], *, max_history: int) -> list[
     ]
 
 
-def pad_right(histories: Sequence[np.ndarray], *, padding: int) -> Tensor:
-    """Stack B histories as a (B, T) int64 tensor; rows shorter than the longest end in `padding`."""
+def pad_right(histories: Sequence[np.ndarray], *, padding: int, dtype: type = np.int64) -> Tensor:
+    """Stack B histories as a (B, T) tensor; rows shorter than the longest end in `padding`."""
     lengths = np.array([len(history) for history in histories], dtype=np.int64)
     is_item = np.arange(lengths.max(initial=0)) < lengths[:, None]  # (B, T)
-    rows = np.full(is_item.shape, padding, dtype=np.int64)
-    rows[is_item] = np.concatenate([np.empty(0, dtype=np.int64), *histories])
+    rows: np.ndarray = np.full(is_item.shape, padding, dtype=dtype)
+    rows[is_item] = np.concatenate([np.empty(0, dtype=dtype), *histories])
     return torch.from_numpy(rows)

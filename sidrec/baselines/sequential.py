@@ -75,29 +75,35 @@ class Positions:
         targets: (R,) int64 item indices.
         windows: (R, T) int64, the inputs of the window that a position lies in, padding included.
         item_vectors: (N, d).
+        weights: (R,) float32, of the targets' events; None: 1 each.
     """
 
     states: Tensor
     targets: Tensor
     windows: Tensor
     item_vectors: Tensor
+    weights: Tensor | None = None
+
+    def mean(self, losses: Tensor) -> Tensor:
+        """Average (R,) losses, each times its weight."""
+        return (losses if self.weights is None else losses * self.weights).mean()
 
 
 Loss = Callable[[Positions], Tensor]
 
 
 def softmax_loss(positions: Positions, *, label_smoothing: float) -> Tensor:
-    """Average the cross-entropy of the targets under a softmax over all N items.
+    """Average the cross-entropy of the targets, times their weights, under a softmax over all N items.
 
     Args:
         positions: `windows` is not read.
         label_smoothing: Share of the target's probability that is divided among all items, [0, 1).
     """
     states, targets, vectors = positions.states, positions.targets, positions.item_vectors
-    loss = functional.cross_entropy(states @ vectors.T, targets)
+    loss = positions.mean(functional.cross_entropy(states @ vectors.T, targets, reduction="none"))
     # As `label_smoothing` of torch would give it, without its second pass over (R, N) logits.
     target_scores = (states * vectors[targets]).sum(dim=-1)  # (R,)
-    return loss + label_smoothing * (target_scores - states @ vectors.mean(dim=0)).mean()
+    return loss + label_smoothing * positions.mean(target_scores - states @ vectors.mean(dim=0))
 
 
 def sampled_bce_loss(positions: Positions, *, generator: torch.Generator) -> Tensor:
@@ -110,7 +116,7 @@ def sampled_bce_loss(positions: Positions, *, generator: torch.Generator) -> Ten
 
 
 def bce_loss(positions: Positions, negatives: Tensor) -> Tensor:
-    """Average -log sigmoid(target's score) - log(1 - sigmoid(negative's score)) over the positions.
+    """Average -log sigmoid(target's score) - log(1 - sigmoid(negative's score)), times the target's weight.
 
     Args:
         positions: `windows` is not read.
@@ -119,7 +125,7 @@ def bce_loss(positions: Positions, negatives: Tensor) -> Tensor:
     states, vectors = positions.states, positions.item_vectors
     target_scores = (states * vectors[positions.targets]).sum(dim=-1)  # (R,)
     negative_scores = (states * vectors[negatives]).sum(dim=-1)
-    return (functional.softplus(-target_scores) + functional.softplus(negative_scores)).mean()
+    return positions.mean(functional.softplus(-target_scores) + functional.softplus(negative_scores))
 
 
 def draw_negatives(positions: Positions, *, generator: torch.Generator) -> Tensor:

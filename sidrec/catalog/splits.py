@@ -118,6 +118,14 @@ class Split:
                 "split.method."
             )
 
+    def scaled_weights(self) -> list[np.ndarray] | None:
+        """Return the train weights with mean 1, as U arrays of float32; None where all are equal."""
+        weights = self.train_weights
+        if (weights == weights[:1]).all():
+            return None
+        scaled = (weights / weights.mean()).astype(np.float32)
+        return np.split(scaled, np.cumsum([len(items) for items in self.train])[:-1])
+
     def train_counts(self, num_items: int) -> np.ndarray:
         """Return (num_items,) int64: the number of train events of each item."""
         return np.bincount(np.concatenate(self.train), minlength=num_items).astype(np.int64)
