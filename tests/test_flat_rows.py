@@ -1,5 +1,7 @@
 """Flat rows: padding them at once gives what padding lists one by one does."""
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,19 @@ def test_rows_are_padded_on_the_right():
         "items": [[NO_ITEM, 5, NO_ITEM], [NO_ITEM] * 3],
         "tasks": [2, 0],
     }
+
+
+def test_weights_are_padded_too_and_stay_away_where_no_row_has_any():
+    rows = [
+        Row([1, 7], [IGNORED, 0], [NO_ITEM, 5], weights=[1.0, 0.25]),
+        Row([1, 8, 9], [IGNORED, TEXT, TEXT], [NO_ITEM] * 3, weights=[3.0] * 3),
+    ]
+    weights = FlatRows.of(rows).padded(pad_id=0)["weights"]
+    assert weights.dtype == torch.float32
+    assert weights.tolist() == [[1, 0.25, 1], [3, 3, 3]]
+    without = FlatRows.of([replace(row, weights=None) for row in rows])
+    assert without.weights is None
+    assert "weights" not in without.padded(pad_id=0)
 
 
 @given(st.lists(any_row, min_size=1, max_size=8), st.integers(0, 3))

@@ -6,6 +6,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -62,6 +63,20 @@ def test_rows_come_back_as_they_were_written(count: int, tmp_path: Path) -> None
     assert store.tasks.tolist() == [row.task for row in rows]
     assert store.supervised.tolist() == [sum(kind != IGNORED for kind in row.kinds) for row in rows]
     assert store.supervised_items.tolist() == [row.kinds.count(0) for row in rows]
+
+
+def test_weights_come_back_and_take_no_column_where_there_are_none(tmp_path: Path) -> None:
+    rows = some_rows(CHUNK_ROWS + 1)
+    weighted = [replace(row, weights=[0.5 + len(row.items)] * len(row.input_ids)) for row in rows]
+    assert open_rows(tmp_path, {}, rows, {}).take(np.arange(9)).weights is None
+    for made in (weighted, never()):  # rows without weights are not taken for these
+        store = open_rows(tmp_path, {}, made, {}, weighted=True)
+        assert_holds(store, rows)
+        numbers = np.array([CHUNK_ROWS, 3, 3])
+        expected = FlatRows.of([weighted[number] for number in numbers.tolist()])
+        found = store.take(numbers)
+        assert found.weights.dtype == np.float32
+        assert np.array_equal(found.weights, expected.weights)
 
 
 def test_a_batch_may_hold_a_row_twice(tmp_path: Path) -> None:

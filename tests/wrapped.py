@@ -60,6 +60,7 @@ def main(kind: str) -> None:
         "kinds": torch.cat([torch.full((5, 1), IGNORED), torch.arange(3).repeat(5, 4)], dim=1),
         "items": torch.cat([torch.full((5, 1), NO_ITEM), items.repeat_interleave(3, dim=1)], dim=1),
         "tasks": torch.zeros(5, dtype=torch.int64),
+        "weights": torch.arange(input_ids.numel()).view(input_ids.shape) / input_ids.numel(),
     }
     losses, *_ = losses_of(batch)
     count = len(losses)

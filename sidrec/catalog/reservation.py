@@ -42,8 +42,8 @@ def reserved_users(train: Sequence[np.ndarray], share: float, seed: int) -> np.n
 
 
 def without_reserved(train: Sequence[np.ndarray], reserved: np.ndarray) -> list[np.ndarray]:
-    """Return the train items that SFT learns from: those of reserved users without the last one."""
-    return [items[:-1] if is_reserved else items for items, is_reserved in zip(train, reserved, strict=True)]
+    """Return what SFT learns from: the train items, or their weights, of reserved users without the last."""
+    return [each[:-1] if is_reserved else each for each, is_reserved in zip(train, reserved, strict=True)]
 
 
 def reservation_input(reserved: np.ndarray) -> dict[str, str]:

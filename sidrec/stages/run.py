@@ -45,6 +45,11 @@ class Run:
         """Return the train items that SFT learns from, user by user."""
         return without_reserved(self.split.train, self.reserved) if len(self.reserved) else self.split.train
 
+    def learned_weights(self) -> list[np.ndarray] | None:
+        """Return the weights of these items' events, as `Split.scaled_weights`."""
+        weights = self.split.scaled_weights()
+        return without_reserved(weights, self.reserved) if weights and len(self.reserved) else weights
+
 
 def load_run(config: Config) -> Run:
     """Load what `tokenize` left in `config.output`.

@@ -70,7 +70,11 @@ def training_data(config: Config, run: Run, sid_model: SIDModel, tasks: Sequence
     }
     truncated: Counter[str] = Counter()
     store = open_rows(
-        config.output / "cache" / "rows", made_from, all_rows(tasks, source, truncated), truncated
+        config.output / "cache" / "rows",
+        made_from,
+        all_rows(tasks, source, truncated),
+        truncated,
+        weighted=source.weights is not None,
     )
     num_levels = prompts.codes.shape[1]
     shares = task_shares(

@@ -110,8 +110,14 @@ def row_source(
 ) -> RowSource:
     """Return what the rows of a run are made from."""
     values = Values(prompts, run.catalog.items, run.catalog.users)
-    histories = run.learned_histories()
-    return RowSource(prompts, values, histories, rows=config.sft.rows, max_positions=max_positions)
+    return RowSource(
+        prompts,
+        values,
+        run.learned_histories(),
+        weights=run.learned_weights(),
+        rows=config.sft.rows,
+        max_positions=max_positions,
+    )
 
 
 def texts_of(catalog: Catalog) -> list[str]:

@@ -62,8 +62,9 @@ def _user_rows(task: Task, number: int, source: RowSource) -> Iterator[Row]:
     head = prompts.prompt(task.prompt).words[0]
     names = prompts.item_tokens
     window = prompts.settings.max_history + 1
-    for history in source.histories:
+    for user, history in enumerate(source.histories):
         items: list[int] = history.tolist()
+        weights = source.weights_of(user)
         supervised = 0
         while supervised < len(items):
             context = 0 if supervised == 0 else max(1, window // 2)
@@ -77,6 +78,9 @@ def _user_rows(task: Task, number: int, source: RowSource) -> Iterator[Row]:
                 [NO_ITEM] * len(head) + [item for item in shown for _ in names[item]],
                 number,
                 is_cut=start > 0,
+                weights=weights
+                and [1.0] * len(head)
+                + [weights[start + place] for place, item in enumerate(shown) for _ in names[item]],
             )
             supervised = start + window
 
@@ -87,21 +91,27 @@ def _single_rows(task: Task, number: int, source: RowSource, *, shortest: int) -
     asked = Side(prompts.prompt(task.prompt), source, is_supervised=False)
     answered = Side(prompts.completion(task.completion), source, is_supervised=True)
     if not task.is_per_target:
+        weight = None if source.weights is None else 1.0
         for item in range(source.values.num_items):
-            yield from _row(asked, answered, item, 0, number)
+            yield from _row(asked, answered, item, 0, number, weight)
         return
     shows_history = any(slot.of == "history" for slot in task.slots)
     for user, history in enumerate(source.histories):
         items: list[int] = history.tolist()
+        weights = source.weights_of(user)
         asked.enter(user, items)
         answered.enter(user, items)
         for place in range(shortest if shows_history else 0, len(items)):
-            yield from _row(asked, answered, items[place], place, number)
+            weight = None if weights is None else weights[place]
+            yield from _row(asked, answered, items[place], place, number, weight)
 
 
-def _row(asked: Side, answered: Side, item: int, place: int, number: int) -> Iterator[Row]:
+def _row(
+    asked: Side, answered: Side, item: int, place: int, number: int, weight: float | None
+) -> Iterator[Row]:
     """Yield the row about an item, unless there is nothing to ask or to answer."""
     row = Row([], [], [])
     parts = [side.write(row, item, place) for side in (asked, answered)]
     if None not in parts:
-        yield Row(row.input_ids, row.kinds, row.items, number, is_cut=any(parts))
+        weights = None if weight is None else [weight] * len(row.input_ids)
+        yield Row(row.input_ids, row.kinds, row.items, number, is_cut=any(parts), weights=weights)

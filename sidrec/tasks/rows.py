@@ -26,6 +26,7 @@ class Row:
         items: T catalogue rows: the item that a SID token belongs to, with a loss or without, else NO_ITEM.
         task: Place of the row's task in the list of tasks.
         is_cut: Whether a text in it was cut, or a target in it sees less than the history before it.
+        weights: T numbers that the losses are multiplied by, for a target that of its event; None: 1 each.
     """
 
     input_ids: list[int]
@@ -33,6 +34,7 @@ class Row:
     items: list[int]
     task: int = 0
     is_cut: bool = False
+    weights: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class RowSource:
         prompts: Words and SIDs as tokens.
         values: Texts as tokens.
         histories: For each user the train items, oldest first; in the order of the table of users.
+        weights: For each user the weights of these events; None: 1 each.
         rows: `sft.rows`; None: `user` where a task allows it.
         max_positions: Tokens that the model can take; None: any number.
     """
@@ -50,5 +53,10 @@ class RowSource:
     prompts: PromptBuilder
     values: Values
     histories: Sequence[np.ndarray]
+    weights: Sequence[np.ndarray] | None = None
     rows: Literal["user", "prefix"] | None = None
     max_positions: int | None = None
+
+    def weights_of(self, user: int) -> list[float] | None:
+        """Return the weights of a user's events."""
+        return None if self.weights is None else self.weights[user].tolist()

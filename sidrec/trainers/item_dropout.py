@@ -52,7 +52,8 @@ def drop_items(
     stays = text_stays[before]
     stays[of_item] = np.repeat(kept, num_levels)
     lengths = np.bincount(row_of_token[stays], minlength=len(rows.lengths)).astype(np.int32)
-    return FlatRows(lengths, rows.input_ids[stays], rows.kinds[stays], rows.items[stays], rows.tasks)
+    weights = None if rows.weights is None else rows.weights[stays]
+    return FlatRows(lengths, rows.input_ids[stays], rows.kinds[stays], rows.items[stays], rows.tasks, weights)
 
 
 def kept_items(num_items: int, probability: float, *, seed: int, sight: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 class Meter(TrainerCallback):
     """What was trained on since the last line of the log; times are of steps, without evaluations.
 
+    The loss of a task is what is trained on: of a token times the weight of its event, over the tokens.
     Sums stay on the device until they are read, so that a step waits for nothing.
     """
 

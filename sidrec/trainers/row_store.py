@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
         "supervised_items": pa.int32(),
     }
 )
-TOKENS = ("input_ids", "kinds", "items")
+WEIGHTED_SCHEMA = SCHEMA.append(pa.field("weights", pa.list_(pa.float32())))
 
 
 class RowStore:
@@ -55,15 +55,17 @@ class RowStore:
         truncated: Task -> rows that were cut to fit, as their maker counted.
     """
 
-    def __init__(self, path: Path, truncated: Mapping[str, int]) -> None:
+    def __init__(self, path: Path, truncated: Mapping[str, int], schema: pa.Schema) -> None:
         """Map a file that `write_rows` wrote; nothing of it is read but the numbers of each row."""
         with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
             table = stream.read_all()
-        if table.schema != SCHEMA:
+        if table.schema != schema:
             raise pa.ArrowInvalid(f"its columns are {', '.join(table.column_names)}")
         batches = table.to_batches()
         self._offsets = [batch.column("input_ids").offsets.to_numpy() for batch in batches]
-        self._tokens = {name: [batch.column(name).values.to_numpy() for batch in batches] for name in TOKENS}
+        self._tokens = {
+            name: [batch.column(name).values.to_numpy() for batch in batches] for name in _of_tokens(schema)
+        }
         lengths = [np.diff(offsets) for offsets in self._offsets]
         self.lengths = np.concatenate([np.empty(0, dtype=np.int32), *lengths])
         self.tasks, self.supervised, self.supervised_items = (
@@ -82,14 +84,19 @@ class RowStore:
             for chunk, place in zip(chunks.tolist(), places.tolist(), strict=True)
         ]
         flat = {
-            name: np.concatenate([self._tokens[name][chunk][start:end] for chunk, start, end in where])
-            for name in TOKENS
+            name: np.concatenate([chunks_of[chunk][start:end] for chunk, start, end in where])
+            for name, chunks_of in self._tokens.items()
         }
-        return FlatRows(self.lengths[rows], flat["input_ids"], flat["kinds"], flat["items"], self.tasks[rows])
+        return FlatRows(lengths=self.lengths[rows], tasks=self.tasks[rows], **flat)
 
 
 def open_rows(
-    directory: Path, made_from: object, rows: Iterable[Row], truncated: Mapping[str, int]
+    directory: Path,
+    made_from: object,
+    rows: Iterable[Row],
+    truncated: Mapping[str, int],
+    *,
+    weighted: bool = False,
 ) -> RowStore:
     """Open the rows of an earlier start, or make and write them; what else lies in `directory` is deleted.
 
@@ -100,11 +107,13 @@ def open_rows(
         made_from: JSON value that is another one whenever the rows are.
         rows: Not touched if they are there already.
         truncated: Task -> rows cut to fit, as `rows` count them; read when the last one has come.
+        weighted: Whether the rows have weights.
     """
+    schema = WEIGHTED_SCHEMA if weighted else SCHEMA
     directory.mkdir(parents=True, exist_ok=True)
     home = directory / sha256_of_json([FORMAT, made_from])[:16]
     with _lock(directory):
-        store = _open(home)
+        store = _open(home, schema)
         if store is not None:
             logger.info("sft: %s rows are there from an earlier start (%s)", f"{len(store):,}", home)
             return store
@@ -112,7 +121,7 @@ def open_rows(
         with tempfile.TemporaryDirectory(dir=directory) as folder:
             partial = Path(folder) / "rows"
             partial.mkdir()
-            count = write_rows(partial / "rows.arrow", rows)
+            count = write_rows(partial / "rows.arrow", rows, schema)
             sha256 = sha256_of_file(partial / "rows.arrow")
             write_json(partial / "facts.json", {"sha256": sha256, "truncated": dict(truncated)})
             for stale in directory.iterdir():
@@ -120,15 +129,15 @@ def open_rows(
                     shutil.rmtree(stale)
             partial.replace(home)
         logger.info("sft: %s rows made in %.1f s (%s)", f"{count:,}", time.monotonic() - started, home)
-        return RowStore(home / "rows.arrow", truncated)
+        return RowStore(home / "rows.arrow", truncated, schema)
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> int:
+def write_rows(path: Path, rows: Iterable[Row], schema: pa.Schema) -> int:
     """Write rows chunk by chunk, so that memory does not grow with their number; return how many."""
     count = 0
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
         for chunk in _chunks(rows):
-            stream.write_batch(_record_batch(FlatRows.of(chunk)))
+            stream.write_batch(_record_batch(FlatRows.of(chunk), schema))
             count += len(chunk)
     return count
 
@@ -139,15 +148,23 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _record_batch(rows: FlatRows) -> pa.RecordBatch:
+def _of_tokens(schema: pa.Schema) -> list[str]:
+    """Return the columns that have a value for each token."""
+    return [field.name for field in schema if pa.types.is_list(field.type)]
+
+
+def _record_batch(rows: FlatRows, schema: pa.Schema) -> pa.RecordBatch:
     offsets = pa.array(rows.offsets)
-    tokens = [pa.ListArray.from_arrays(offsets, pa.array(getattr(rows, name))) for name in TOKENS]
-    first_codes = rows.count(rows.kinds == 0)  # one of every item with a loss
-    numbers = [rows.tasks, rows.count(rows.kinds != IGNORED), first_codes]
-    return pa.record_batch([*tokens, *map(pa.array, numbers)], schema=SCHEMA)
+    columns = {
+        name: pa.ListArray.from_arrays(offsets, pa.array(getattr(rows, name))) for name in _of_tokens(schema)
+    }
+    columns["task"] = pa.array(rows.tasks)
+    columns["supervised"] = pa.array(rows.count(rows.kinds != IGNORED))
+    columns["supervised_items"] = pa.array(rows.count(rows.kinds == 0))  # one first code of every such item
+    return pa.record_batch(columns, schema=schema)
 
 
-def _open(home: Path) -> RowStore | None:
+def _open(home: Path, schema: pa.Schema) -> RowStore | None:
     """Open a finished store; None where there is none, or not the one that was written."""
     if not home.is_dir():
         return None
@@ -156,7 +173,7 @@ def _open(home: Path) -> RowStore | None:
         facts: dict[str, Any] = read_json(home / "facts.json")
         if sha256_of_file(path) != facts["sha256"]:
             raise ArtifactError(f"{path} has changed since it was written.")
-        return RowStore(path, facts["truncated"])
+        return RowStore(path, facts["truncated"], schema)
     except (OSError, KeyError, TypeError, ValueError) as error:  # those of ours and of Arrow are ValueErrors
         logger.info("sft: the rows of an earlier start are broken and made again (%s)", error)
         return None

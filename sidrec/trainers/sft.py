@@ -40,14 +40,14 @@ def sft_losses(
     item_weight: float = 0.0,
     own_rows: nn.Embedding | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the cross entropy of every supervised token, and the task of the row it stands in.
+    """Return the cross entropy of every supervised token times its weight, and the task of its row.
 
     A SID token is normalized as the scorer says, a title token over the vocabulary. The output layer is
     computed where there is something to learn, nowhere else.
 
     Args:
         scorer: Model, trie and normalization.
-        batch: (B, T) input_ids, attention_mask, kinds, items and (B,) tasks of `FlatRows.padded`.
+        batch: As `FlatRows.padded` returns it; without weights every loss counts once.
         codes: (N, L) SIDs of the catalogue.
         paths: (N, L + 1) trie states along them.
         smoothing: Share of a target's mass that is spread evenly over all that it is normalized over.
@@ -56,7 +56,7 @@ def sft_losses(
 
     Returns:
         (S,) float32 losses in nats and (S,) tasks, token by token in an order of its own; and the sum of the
-        auxiliary losses, weighted, (), 0 without them.
+        auxiliary losses, times `item_weight`, (), 0 without them.
     """
     kinds, items, tokens = (batch[name][:, 1:] for name in ("kinds", "items", "input_ids"))
     told = nn.functional.pad(kinds != IGNORED, (0, 1))  # (B, T)
@@ -64,25 +64,29 @@ def sft_losses(
     before = hidden[:, :-1]  # the state that predicts the next token
     tasks = batch["tasks"].unsqueeze(1).expand_as(kinds)
     by_code = scorer.normalization != "vocabulary"
+
+    def weighted(losses: Tensor, here: Tensor) -> Tensor:
+        return losses * batch["weights"][:, 1:][here] if "weights" in batch else losses
+
     losses, of_task = [], []
     for level in range(scorer.trie.num_levels) if by_code else ():
         here = kinds == level
         owners = items[here]  # (S,)
-        losses.append(
-            scorer.code_losses(
-                before[here], paths[owners, level], codes[owners, level], level, smoothing=smoothing
-            )
+        of_codes = scorer.code_losses(
+            before[here], paths[owners, level], codes[owners, level], level, smoothing=smoothing
         )
+        losses.append(weighted(of_codes, here))
         of_task.append(tasks[here])
     here = (kinds == TEXT) if by_code else (kinds != IGNORED)
-    losses.append(scorer.token_losses(before[here], tokens[here], smoothing=smoothing))
+    of_tokens = scorer.token_losses(before[here], tokens[here], smoothing=smoothing)
+    losses.append(weighted(of_tokens, here))
     of_task.append(tasks[here])
     auxiliary = hidden.new_zeros(())
     if item_weight:
         first = kinds == 0
         own = None if own_rows is None else own_rows.weight
         of_items = item_losses(scorer, before[first], items[first], codes, own=own, smoothing=smoothing)
-        auxiliary = item_weight * of_items.sum()
+        auxiliary = item_weight * weighted(of_items, first).sum()
     return torch.cat(losses), torch.cat(of_task), auxiliary
 
 
@@ -144,8 +148,9 @@ class Supervision:
 class SFTTrainer(JudgedByRanking):
     """`transformers.Trainer` over SFT rows, judged by a ranking on valid users instead of a loss.
 
-    A batch is that of all processes; accumulated batches count as one. Its loss is the mean over its
-    supervised tokens, however they are divided among processes and steps.
+    A batch is that of all processes; accumulated batches count as one. Its loss is the sum of its supervised
+    tokens' losses, each times the weight of its event, over their number, however they are divided among
+    processes and steps: a batch of heavy events has a larger gradient.
     """
 
     loss_is_scaled_for_ga = True  # `compute_loss` divides by the tokens of all accumulated batches
