@@ -152,9 +152,9 @@ class CatalogConfig(Section):
     )
     weight: str | None = Field(
         None,
-        description="Column of the weight of an event, a positive number, for the counts of the baselines "
-        "popularity and recent_popularity (2 counts as two events) and the cosine of item_knn; nothing else "
-        "reads it. Absent: every event counts as one.",
+        description="Column of the weight of an event, a positive number; 2 counts as two events in the "
+        "counts of the baselines popularity and recent_popularity and in the losses of targets in SFT, "
+        "SASRec and GRU4Rec, and item_knn takes the cosine of weights. Absent: every event counts as one.",
     )
     split_column: str | None = Field(
         None,
