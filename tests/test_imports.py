@@ -43,7 +43,8 @@ FLOORS = """
     merged_items
     attention output_rows sid_rows depth_model
     config tasks.template
-    catalog embedding baselines.config generations item_sum item_positions item_embedding moving_average objectives
+    catalog embedding baselines.config generations moving_average objectives
+    item_sum item_positions item_embedding
     vocabulary plain_text trie rewards metrics artifacts
     trie_arrays
     tokenizer_config rl_config
