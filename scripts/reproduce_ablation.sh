@@ -11,14 +11,18 @@ sweep() {
     --stages tokenize,sft "$@"
 }
 sweep --grid sft.item_loss=0.5
-sweep --grid sft.loss=level,vocabulary
-sweep --grid model.head=lm
-sweep sft.item_embedding=false evaluation.rerank=0 --grid sft.item_loss=0
+# Vectors of items' own: in the output rows alone, and nowhere.
+sweep model.item_embedding=false --grid sft.item_embedding=true,false
+sweep --grid sft.loss=level
+sweep evaluation.rerank=0 --grid sft.item_loss=0
 sweep --grid sft.item_loss=2
-sweep --grid sft.item_embedding=false
 sweep --grid sft.label_smoothing=0
 sweep --grid sft.weight_average=0
 sweep --grid sft.dropout=0.2
 sweep --grid model.hidden_size=64,256
 sweep --grid tokenizer.method=rqkmeans,random
+# The LM head, which reads an item as one position for each code, or merged.
+lm() { sweep model.item_embedding=false sft.item_embedding=true "$@"; }
+lm --grid model.head=lm
+lm model.head=lm --grid prompt.history=merged
 .venv/bin/python scripts/write_ablation.py "$name" "$runs"

@@ -5,13 +5,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=$1
+# What that page measured was the recipe before items had vectors of their own in histories.
+recipe=()
+[ "$name" != scientific_best ] || recipe=(model.item_embedding=false sft.item_embedding=true sft.learning_rate=3e-3 sft.dropout=0.4
+  sft.epochs=45 sft.evaluations=15)
 export OMP_NUM_THREADS=1
 # Two kinds of prompts: those of half the users that SFT has not seen, and targets that it has trained on.
 for kind in held_out seen; do
   runs=runs/$name-rl/$kind
   share=0; [ $kind = seen ] || share=0.5
   sweep() {
-    .venv/bin/sidrec sweep "configs/$name.yaml" split.rl_share=$share rl.prompts=$kind rl.keep=rl "baselines.models=[]" evaluation.rerank=0 \
+    .venv/bin/sidrec sweep "configs/$name.yaml" "${recipe[@]}" split.rl_share=$share rl.prompts=$kind rl.keep=rl "baselines.models=[]" evaluation.rerank=0 \
       "rl.rewards={rule: 1, ranking: 1}" rl.learning_rate=2e-4 rl.steps=200 \
       --output "$runs" --seeds 0,1,2 --jobs 2 --stages tokenize,sft,rl,evaluate "$@"
   }
