@@ -25,7 +25,6 @@ from sidrec.baselines.sequential import score_with
 from sidrec.baselines.weights import load_sequential
 from sidrec.config import Config, load_config
 from sidrec.decoding.beam_search import read_in_groups
-from sidrec.item_rows import item_logits
 from sidrec.sid_model import SIDModel
 from sidrec.stages.measurement import Predictions, write_evaluation
 from sidrec.stages.run import Run, load_run
@@ -131,16 +130,15 @@ def log_probs_of(directory: Path) -> ScoreItems:
 
 def told_items(model: SIDModel) -> ScoreItems:
     """Return log p(item) of the item loss of a depth head."""
-    codes = torch.tensor(model.prompts.codes)
+    item_rows = model.output_rows()
 
     @torch.no_grad()
     def log_probs(histories: Sequence[np.ndarray]) -> np.ndarray:
         prompts = [model.prompts.next_item(list(history)) for history in histories]
-        found = np.empty((len(prompts), len(codes)), dtype=np.float32)
+        found = np.empty((len(prompts), len(item_rows)), dtype=np.float32)
         for rows, beams in read_in_groups(model.reader, prompts, width=1):
             states = beams.prompt_states  # type: ignore[attr-defined]  # those of a depth head have them
-            logits = item_logits(model.scorer, states, codes, model.own_rows)
-            found[rows] = logits.log_softmax(-1).numpy()
+            found[rows] = (states @ item_rows.T).log_softmax(-1).numpy()
         return found
 
     return log_probs

@@ -237,11 +237,15 @@ class SIDModel:
         return replace(self, rerank=weight)
 
     def _rescore(self) -> Callable[[Any, Ranking], Ranking]:
-        codes = torch.tensor(self.prompts.codes).to(self.reader.device)
-        read = getattr(self.model, "item_embedding", None)  # what a history is read with tells the next, too
-        with torch.no_grad():
-            rows = item_rows(self.scorer, codes, self.own_rows if read is None else read.weight)
+        rows = self.output_rows()
         return lambda beams, found: reranked(rows, beams.prompt_states, found, self.rerank)
+
+    @torch.no_grad()
+    def output_rows(self) -> Tensor:
+        """Return by what whole items are told, (N, H): see `sidrec.item_rows`."""
+        read = getattr(self.model, "item_embedding", None)  # what a history is read with tells the next, too
+        codes = torch.tensor(self.prompts.codes).to(self.reader.device)
+        return item_rows(self.scorer, codes, self.own_rows if read is None else read.weight)
 
     @property
     def num_parameters(self) -> int:
