@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compare three ways of one step of RL: seconds, ratios, and that what they compute agrees.
 
-Usage: python scripts/bench_rl.py [--quick] [--shapes tiny 512x8] [--threads 1] [--repeats 3] [--json FILE]
-                                  [--device cpu] [--bf16]
+Usage: python scripts/bench_rl.py [--quick] [--shapes tiny 512x8] [--tokens 64 128 256] [--threads 1]
+                                  [--repeats 3] [--json FILE] [--device cpu] [--bf16]
 
 * stock: TRL's GRPOTrainer as it is, but for what draws the rollouts: `generate` with a beam per rollout and a
   dictionary of prefixes that is asked beam by beam, the way of the field. Every rollout is scored with a
@@ -29,6 +29,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -53,7 +54,6 @@ from tokenizer.semantic_ids import SemanticIDs
 
 PROMPTS, GENERATIONS, LEVELS, CODES, ITEMS = 8, 16, 3, 256, 4000
 SHAPES = {"tiny": (128, 3, 4), "512x8": (512, 8, 8)}
-FULL = [(shape, tokens) for shape in SHAPES for tokens in (64, 128, 256)]
 QUICK = [("tiny", 128)]
 WAYS = ("stock", "decoder", "ours")
 REWARDS = {"rule": 1.0, "ranking": 1.0}
@@ -328,6 +328,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--tokens", nargs="+", type=int, default=[64, 128, 256])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
@@ -346,8 +347,7 @@ def main() -> None:
         f"{'log-probabilities: stock':>28}{'ours':>9}"
     )
     results, differ = [], False
-    cases = QUICK if options.quick else [case for case in FULL if case[0] in options.shapes]
-    for shape, tokens in cases:
+    for shape, tokens in QUICK if options.quick else product(options.shapes, options.tokens):
         found = measure(shape, tokens, options)
         results.append(found)
         steps, passes = found["steps"], found["passes"]
