@@ -113,6 +113,13 @@ def test_a_card_that_another_run_shares_is_renewed_here_alone(
     assert (ours / "README.md").read_text() == (toy_run / "sft" / "README.md").read_text()
 
 
+def test_a_model_that_generate_would_read_otherwise_says_so(toy_run: Path, run: Run, tmp_path: Path) -> None:
+    assert "finds other items" not in written(tmp_path, run, toy_run)
+    text = written(tmp_path, run, toy_run, prompt={"last_token": "sum"})
+    assert "It was trained with `prompt.last_token=sum`: sidrec reads it so" in text
+    assert "`prompt.history=merged`" in written(tmp_path, run, toy_run, prompt={"history": "merged"})
+
+
 def test_adapters_say_that_they_are_some(toy_run: Path, run: Run, tmp_path: Path) -> None:
     (tmp_path / "base.json").write_text('{"path": "/home/me/base", "sha256": "00"}')
     text = written(tmp_path, run, toy_run)

@@ -50,6 +50,7 @@ def write_card(
         stage=stage,
         is_adapter=is_adapter,
         has_depth_head=config.model.head == "depth",
+        ours=_read_by_sidrec_only(config),
         start=config.rl.start,
         seed=config.seed,
         split_method=config.split.method,
@@ -76,6 +77,15 @@ def renew_card(directory: Path, run: Run, evaluation: dict[str, Any]) -> None:
         return
     config, metrics = load_config(directory / "config.yaml"), read_json(directory / "metrics.json")
     write_card(directory, config, run, metrics, evaluation)
+
+
+def _read_by_sidrec_only(config: Config) -> list[str]:
+    """Return the settings, as they are written, by which a model is read as `generate` would not read it."""
+    settings = {
+        "prompt.last_token=sum": config.prompt.last_token == "sum",
+        "prompt.history=merged": config.prompt.history == "merged",
+    }
+    return [name for name, is_so in settings.items() if is_so]
 
 
 def _digest(text: str) -> str:
