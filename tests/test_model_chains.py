@@ -1,4 +1,4 @@
-"""An item as one position, by a depth head or by merged items, through all stages: no second pipeline."""
+"""Models that read or tell an item otherwise than a plain LM does, through all stages: no second pipeline."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import toy
@@ -22,6 +23,7 @@ from sidrec.config import Config, load_config
 from sidrec.scoring import SIDScorer
 from sidrec.shared_prefix import completion_scores
 from sidrec.sid_model import SIDModel
+from sidrec.trainers.sft import target_losses
 
 FEW = {"epochs": 2, "evaluations": 2, "dropout": 0.1}
 PARTS: list[tuple[str, dict[str, Any]]] = [
@@ -33,12 +35,13 @@ PARTS: list[tuple[str, dict[str, Any]]] = [
 
 @dataclass(frozen=True)
 class Chain:
-    """A way to read an item as one position.
+    """A way to read or to tell an item.
 
     Attributes:
         settings: That ask for it.
         is_used: Whether a scorer does so.
         others: The settings that are refused beside it say to use these.
+        switched_off: What `prompts.json` says of it, and of a plain model; None: it has weights of its own.
         sft: More settings of SFT that are tried with it.
         wholes: Kinds of models on disk that are trained whole.
     """
@@ -46,6 +49,7 @@ class Chain:
     settings: dict[str, dict[str, Any]]
     is_used: Callable[[SIDScorer], bool]
     others: str
+    switched_off: tuple[str, str] | None = None
     sft: dict[str, Any] = field(default_factory=dict)
     wholes: tuple[str, ...] = ()
 
@@ -63,15 +67,16 @@ CHAINS = {
         {"model": {"head": "depth"}},
         lambda scorer: scorer.sums_codes,
         "model.head=lm",
-        {"item_loss": 0.5, "weight_average": 0.9},
-        tuple(KINDS),
+        sft={"item_loss": 0.5, "weight_average": 0.9},
+        wholes=tuple(KINDS),
     ),
     "merged": Chain(
         {"prompt": {"history": "merged"}},
         lambda scorer: scorer.merger is not None,
         "prompt.history=codes",
-        {"item_loss": 0.5},
-        ("gpt2",),
+        switched_off=('"history": "merged"', '"history": "codes"'),
+        sft={"item_loss": 0.5},
+        wholes=("gpt2",),
     ),
 }
 
@@ -105,6 +110,14 @@ def test_what_was_saved_ranks_as_what_was_trained(run: Path, chain: Chain) -> No
     assert sorted(found.items[0].tolist()) == list(range(24))
 
 
+def test_the_loss_of_a_target_is_its_score_in_a_search(run: Path) -> None:
+    model = SIDModel.load(run / "sft")
+    histories, targets = [[3, 4, 5], [20]], np.array([6, 2])
+    found = model.rank(histories, num_beams=24)
+    scores = found.scores[found.items == torch.tensor(targets)[:, None]]
+    torch.testing.assert_close(target_losses(model, histories, targets), -scores, atol=1e-4, rtol=1e-4)
+
+
 def test_a_new_item_can_be_recommended(run: Path, tmp_path: Path) -> None:
     output = shutil.copytree(run, tmp_path / "run")
     new = toy.items().iloc[[4]].assign(item_id="new", title="green chair the second")
@@ -126,17 +139,18 @@ def test_rl_compares_with_a_reference_that_reads_items_so_too(
     torch.testing.assert_close(made["ref_per_token_logps"], policy.log_probs, atol=1e-5, rtol=1e-5)
 
 
-def test_merged_items_leave_the_weights_of_a_plain_model_which_reads_its_prompts_otherwise(
+def test_the_weights_are_those_of_a_plain_model_which_would_rank_otherwise(
     run: Path, chain: Chain, tmp_path: Path
 ) -> None:
-    if chain is not CHAINS["merged"]:
-        pytest.skip("a depth head has weights of its own")
+    if chain.switched_off is None:
+        pytest.skip("it has weights of its own")
     assert type(AutoModelForCausalLM.from_pretrained(run / "sft")) is Qwen3ForCausalLM
     other = shutil.copytree(run / "sft", tmp_path / "other", ignore=shutil.ignore_patterns("manifest.json"))
     settings = other / "prompts.json"
-    settings.write_text(settings.read_text().replace('"merged"', '"codes"'))
-    merged, codes = (SIDModel.load(path).rank([[3, 4, 5]], num_beams=5) for path in (run / "sft", other))
-    assert not torch.allclose(merged.scores, codes.scores, atol=1e-3)
+    assert chain.switched_off[0] in settings.read_text()
+    settings.write_text(settings.read_text().replace(*chain.switched_off))
+    right, plain = (SIDModel.load(path).rank([[3, 4, 5]], num_beams=5) for path in (run / "sft", other))
+    assert not torch.allclose(right.scores, plain.scores, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -171,15 +185,19 @@ def test_a_model_from_disk_is_trained_whole_or_in_part(
     metrics = json.loads((config.output / "sft" / "metrics.json").read_text())
     assert loaded.prompts.settings.template == "instruct"
     assert CHAINS[name].is_used(loaded.scorer)
-    assert metrics["valid"]["ndcg@10"] == pytest.approx(valid_ndcg(config, loaded), abs=1e-6)
+    ndcg, loss = judged(config, loaded)
+    assert metrics["valid"]["ndcg@10"] == pytest.approx(ndcg, abs=1e-6)
+    assert metrics["valid_loss"] == pytest.approx(loss, abs=1e-4)
 
 
-def valid_ndcg(config: Config, model: SIDModel) -> float:
+def judged(config: Config, model: SIDModel) -> tuple[float, float]:
+    """NDCG@10 and loss of the valid users."""
     from sidrec.stages.run import load_run
     from sidrec.stages.training import Validation
 
     run = load_run(config)
-    return Validation(model, run.split.valid, config.sft.validation_users, config)()["ndcg@10"]
+    validation = Validation(model, run.split.valid, config.sft.validation_users, config)
+    return validation()["ndcg@10"], validation.loss()
 
 
 @pytest.mark.parametrize(
