@@ -24,5 +24,6 @@ sweep --grid tokenizer.method=rqkmeans,random
 # The LM head, which reads an item as one position for each code, or merged.
 lm() { sweep model.item_embedding=false sft.item_embedding=true "$@"; }
 lm --grid model.head=lm
+lm model.head=lm --grid model.skip_connection=true
 lm model.head=lm --grid prompt.history=merged
 .venv/bin/python scripts/write_ablation.py "$name" "$runs"

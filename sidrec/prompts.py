@@ -49,6 +49,7 @@ class PromptSettings(BaseModel):
     last_token: Literal["code", "sum"] = "code"
     identifiers: Literal["sid", "title"] = "sid"
     head: Literal["lm", "depth"] = "lm"
+    skip_connection: bool = False
     history: Literal["codes", "merged"] = "codes"
     tells_items: bool = False
 

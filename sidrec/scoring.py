@@ -77,6 +77,7 @@ class SIDScorer:
             the input embeddings.
         sums_codes: Whether the codes of an item are added to the state of its prompt, as a depth head wants
             it; else the trunk reads them as tokens.
+        skips: Whether the state that tells an item's first code is added to those that tell its later ones.
         merger: Reads an item of a history as one position; None: as its tokens, or the model sees to it.
         codes_are_tokens: Whether the trie's codes are token ids.
         token_ids: Level by level, (K,) token ids of its codes.
@@ -93,6 +94,7 @@ class SIDScorer:
         normalization: Normalization,
         *,
         merges_items: bool = False,
+        skips: bool = False,
     ) -> None:
         """Find out what the model can do, once, before anything is decoded.
 
@@ -102,11 +104,12 @@ class SIDScorer:
             trie: The catalogue's SIDs.
             normalization: What the log-probabilities of a step sum to one over.
             merges_items: Whether items before a target are read as one position each, see `ItemMerger`.
+            skips: As the attribute.
 
         Raises:
             ArtifactError: If the vocabulary lacks a SID token.
             ConfigError: If items are to be merged, and prompts of the model cannot be shared, or it has a
-                depth head.
+                depth head; or if `skips` would change nothing.
             ValueError: If levels differ, a code has no token, or a depth head is to be normalized over the
                 vocabulary.
         """
@@ -133,10 +136,13 @@ class SIDScorer:
                 f"The model's vocabulary has {len(self.rows)} entries, but a SID token has id "
                 f"{largest}: it was not trained on these semantic IDs. Rerun: sidrec sft"
             )
+        self.skips = skips
         self._columns, self._tokens = self._by_state()
         self._soft_cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self.attention = AttentionKind.of(model)
         self._problem = self._logits_problem()
+        if skips:
+            self._require_later_states()
         if self.sums_codes:
             self.why_not = self._problem
         else:
@@ -154,7 +160,14 @@ class SIDScorer:
     def of(self, model: PreTrainedModel, normalization: Normalization) -> SIDScorer:
         """Return the same for another model, or normalized otherwise."""
         token_ids = None if self.codes_are_tokens else [ids.tolist() for ids in self.token_ids]
-        return SIDScorer(model, token_ids, self.trie, normalization, merges_items=self.merger is not None)
+        return SIDScorer(
+            model,
+            token_ids,
+            self.trie,
+            normalization,
+            merges_items=self.merger is not None,
+            skips=self.skips,
+        )
 
     def _by_state(self) -> tuple[Tensor, Tensor]:
         """For each state of the trie, the code that leads to it: its place in its level, and its token."""
@@ -218,6 +231,19 @@ class SIDScorer:
                 "prompt.history=codes."
             )
 
+    def _require_later_states(self) -> None:
+        self.require_linear_logits()
+        problem = None
+        if self.sums_codes:
+            problem = "a depth head tells every code from the state before the item already"
+        elif self.trie.num_levels == 1:
+            problem = "every item has one code, and that is told from the state before the item already"
+        if problem is not None:
+            raise ConfigError(
+                f"model.skip_connection=true would change nothing: {problem}. Set it to false, or choose "
+                "model.head=lm and semantic IDs of several levels (tokenizer.codebook_sizes)."
+            )
+
     def states(self, input_ids: Tensor, mask: Tensor, told: Tensor) -> Tensor:
         """Return for each of (B, T) tokens the state that the next one is told from, (B, T, H).
 
@@ -255,6 +281,16 @@ class SIDScorer:
     def add_codes(self, hidden: Tensor, states: Tensor) -> Tensor:
         """Add to (..., H) the embeddings of the codes that lead to (...) `states`, for a depth head."""
         return hidden + self.model.get_input_embeddings()(self.tokens(states))
+
+    def later_states(self, hidden: Tensor, boundary: Tensor) -> Tensor:
+        """Return what the later codes of items are told from.
+
+        Args:
+            hidden: (..., H) states after the first code or a later one.
+            boundary: (..., H) states before the same items, which tell their first codes; added to `hidden`
+                if the scorer `skips`.
+        """
+        return hidden + boundary if self.skips else hidden
 
     def last_hidden(self, **inputs: object) -> Tensor:
         """Run the trunk for the state of each row's last token alone, (B, H): less work than `hidden`."""

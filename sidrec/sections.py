@@ -70,6 +70,12 @@ class ModelConfig(Section):
         description="With head=depth: an item of a history is read as the sum of its codes and a vector of "
         "its own, trained from zero, which stands in its output row of sft.item_loss as well.",
     )
+    skip_connection: bool = Field(
+        False,
+        description="For head=lm: add the state before an item, which tells its first code, to the states "
+        "that tell its later ones, before the output layer. A model trained with it is read by sidrec only, "
+        "not by `generate`.",
+    )
     text_vocabulary_size: int = Field(
         1000, ge=259, description="BPE tokens a preset learns from the item texts."
     )

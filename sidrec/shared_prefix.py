@@ -91,7 +91,9 @@ def _read_states(
         position_ids=positions,
     )
     width = prompt_mask.shape[1]
-    return hidden[:, width - 1 : width], hidden[:, width:].unflatten(1, (num_generations, levels - 1))
+    before = hidden[:, width - 1 : width]
+    after = hidden[:, width:].unflatten(1, (num_generations, levels - 1))
+    return before, scorer.later_states(after, boundary=before.unsqueeze(1))
 
 
 def _summed_states(

@@ -88,7 +88,8 @@ class SIDModel:
 
         Raises:
             ArtifactError: If the text tokenizer lacks a SID token.
-            ConfigError: If the model cannot read its prompts with `settings.history=merged`.
+            ConfigError: If the model cannot read its prompts with `settings.history=merged`, or
+                `settings.skip_connection` would change nothing.
         """
         vocabulary = SIDVocabulary.find_in(text_tokenizer, semantic_ids.codebook_sizes)
         if settings.last_token == "sum":
@@ -99,7 +100,14 @@ class SIDModel:
         token_ids = vocabulary.token_ids if settings.identifiers == "sid" else None
         merges = settings.history == "merged"
         trie = SIDTrie(prompts.codes)
-        scorer = SIDScorer(model, token_ids, trie, settings.normalization, merges_items=merges)
+        scorer = SIDScorer(
+            model,
+            token_ids,
+            trie,
+            settings.normalization,
+            merges_items=merges,
+            skips=settings.skip_connection,
+        )
         reader = CausalLM(scorer, memory_budget=None if memory_mb is None else memory_mb * 2**20)
         return cls(model, text_tokenizer, semantic_ids, prompts, scorer, reader, scorer.trie, titles=titles)
 

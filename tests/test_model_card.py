@@ -117,6 +117,8 @@ def test_a_model_that_generate_would_read_otherwise_says_so(toy_run: Path, run: 
     assert "finds other items" not in written(tmp_path, run, toy_run)
     text = written(tmp_path, run, toy_run, prompt={"last_token": "sum"})
     assert "It was trained with `prompt.last_token=sum`: sidrec reads it so" in text
+    both = written(tmp_path, run, toy_run, prompt={"last_token": "sum"}, model={"skip_connection": True})
+    assert "`prompt.last_token=sum` and `model.skip_connection=true`" in both
     assert "`prompt.history=merged`" in written(tmp_path, run, toy_run, prompt={"history": "merged"})
 
 

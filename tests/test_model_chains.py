@@ -78,6 +78,14 @@ CHAINS = {
         sft={"item_loss": 0.5},
         wholes=("gpt2",),
     ),
+    "skip": Chain(
+        {"model": {"skip_connection": True}},
+        lambda scorer: scorer.skips,
+        "model.head=lm",
+        switched_off=('"skip_connection": true', '"skip_connection": false'),
+        sft={"item_loss": 0.5},
+        wholes=("gpt2",),
+    ),
 }
 
 
@@ -210,6 +218,7 @@ def judged(config: Config, model: SIDModel) -> tuple[float, float]:
         ("merged", "model.identifiers=title", "names items by tokens of text"),
         ("merged", "prompt.last_token=sum", "has the last token of an item stand for it"),
         ("merged", "model.head=depth", "reads an item as one position by itself"),
+        ("skip", "model.head=depth", "adds to states of an item's tokens"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(
@@ -221,6 +230,16 @@ def test_what_does_not_go_with_it_is_refused(
     assert said in ended.err
     assert CHAINS[name].others in ended.err
     assert not (config.output / "sft").exists()
+
+
+def test_a_skip_connection_needs_later_codes(tmp_path: Path, command: Callable[..., Ended]) -> None:
+    one_code = {"codebook_sizes": [32], "method": "rqkmeans"}
+    path = toy.write(tmp_path, tokenizer=one_code, model={"skip_connection": True})
+    assert command("tokenize", str(path)).status == 0
+    ended: Ended = command("sft", str(path))
+    assert ended.status == 2
+    assert "model.skip_connection=true would change nothing: every item has one code" in ended.err
+    assert not (tmp_path / "run" / "sft").exists()
 
 
 def test_a_recurrent_model_is_refused(tokenized: Path, tmp_path: Path, command: Callable[..., Ended]) -> None:

@@ -84,6 +84,7 @@ def test_each_factor_of_the_ablation_has_a_row_against_the_recipe(tmp_path: Path
         ([], "sft.item_loss=0.5"),
         (["sft.item_embedding=false", "evaluation.rerank=0"], "sft.item_loss=0"),
         ([], "sft.label_smoothing=0.1"),
+        (["model.head=lm"], "model.skip_connection=true"),
     )
     for settings, grid in sweeps:
         cells = plan(path, settings, seeds=[0, 1], grid=[grid], output=folder / "study")
@@ -97,10 +98,15 @@ def test_each_factor_of_the_ablation_has_a_row_against_the_recipe(tmp_path: Path
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in texts[0].splitlines() if line[:1] == "|"
     ]
-    names = ["the recipe", "`sft.item_loss=0`", "`sft.label_smoothing=0.1`"]
+    names = [
+        "the recipe",
+        "`model.skip_connection=true`",
+        "`sft.item_loss=0`",
+        "`sft.label_smoothing=0.1`",
+    ]
     assert [row[0] for row in rows[2:]] == names
-    assert [bool(row[4]) for row in rows[2:]] == [True, False, True]
-    assert [bool(row[3]) for row in rows[2:]] == [False, True, True]
+    assert [bool(row[4]) for row in rows[2:]] == [True, True, False, True]
+    assert [bool(row[3]) for row in rows[2:]] == [False, True, True, True]
     assert all(float(row[2]) > 0 for row in rows[2:])
 
 

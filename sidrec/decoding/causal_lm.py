@@ -243,7 +243,8 @@ class TreeBeams:
         self._positions = torch.cat([self._positions, positions], dim=1)
         masks = self._scorer.attention.masks(visible, positions, self._positions, self._scorer.model.dtype)
         hidden = self._scorer.hidden(input_ids=self._scorer.tokens(states), **self._options(positions, masks))
-        self._depths.append(_Depth(hidden, ancestors))
+        later = self._scorer.later_states(hidden, boundary=self._depths[0].hidden)
+        self._depths.append(_Depth(later, ancestors))
 
     def rewind(self, level: int) -> None:
         """Forget what was advanced at `level` and below it: the beams are again those of depth `level`."""
@@ -313,8 +314,15 @@ class PlainBeams:
         tokens = self._depths[level][row]  # (M, l)
         ids = torch.cat([self._prompts[row].expand(len(tokens), -1), tokens], dim=1)
         parts = ids.split(max(1, TOKENS // ids.shape[1]))
-        outputs = (self._scorer.model(input_ids=part, use_cache=False, **self._options) for part in parts)
-        return torch.cat([output.logits[:, -1] for output in outputs])
+        return torch.cat([self._logits_after(part, level) for part in parts])
+
+    def _logits_after(self, ids: Tensor, level: int) -> Tensor:
+        """The model's own logits, unless they are of a later code that is told from another state."""
+        if not (self._scorer.skips and level):
+            logits: Tensor = self._scorer.model(input_ids=ids, use_cache=False, **self._options).logits
+            return logits[:, -1]
+        hidden = self._scorer.hidden(input_ids=ids, use_cache=False)
+        return self._scorer.logits(self._scorer.later_states(hidden[:, -1], boundary=hidden[:, -1 - level]))
 
     def advance(self, parents: Tensor, states: Tensor, level: int) -> None:
         """Note the kept beams' tokens."""

@@ -84,6 +84,7 @@ def _read_by_sidrec_only(config: Config) -> list[str]:
     settings = {
         "prompt.last_token=sum": config.prompt.last_token == "sum",
         "prompt.history=merged": config.prompt.history == "merged",
+        "model.skip_connection=true": config.model.skip_connection,
     }
     return [name for name, is_so in settings.items() if is_so]
 

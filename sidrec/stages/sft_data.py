@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sidrec.sid_model import SIDModel
 
 logger = logging.getLogger(__name__)
-NOT_IN_ROWS = {"normalization", "last_token", "head", "history", "tells_items"}
+NOT_IN_ROWS = {"normalization", "last_token", "head", "skip_connection", "history", "tells_items"}
 """Settings of prompts that say how a model reads its rows, and change nothing in them."""
 
 

@@ -45,6 +45,7 @@ def _check_depth(config: Config) -> None:
     refused = {
         "model.identifiers=title names items by tokens of text": config.model.identifiers == "title",
         "prompt.last_token=sum says what an item's last token is read as": config.prompt.last_token == "sum",
+        "model.skip_connection=true adds to states of an item's tokens": config.model.skip_connection,
         "sft.loss=vocabulary compares codes with all tokens": config.sft.loss == "vocabulary",
         "rl.logprobs=vocabulary compares codes with all tokens": config.rl.logprobs == "vocabulary",
     }
@@ -139,6 +140,7 @@ def resolve_prompts(config: Config) -> PromptSettings:
         last_token=config.prompt.last_token,
         identifiers=config.model.identifiers,
         head=config.model.head,
+        skip_connection=config.model.skip_connection,
         history=config.prompt.history,
         tells_items=config.sft.item_loss > 0,
     )

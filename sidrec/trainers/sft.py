@@ -62,6 +62,8 @@ def sft_losses(
     told = nn.functional.pad(kinds != IGNORED, (0, 1))  # (B, T)
     hidden = scorer.states(batch["input_ids"], batch["attention_mask"], told)  # (B, T, H)
     before = hidden[:, :-1]  # the state that predicts the next token
+    if scorer.skips:
+        before = _with_boundaries(scorer, before, kinds)
     tasks = batch["tasks"].unsqueeze(1).expand_as(kinds)
     by_code = scorer.normalization != "vocabulary"
 
@@ -88,6 +90,15 @@ def sft_losses(
         of_items = item_losses(scorer, before[first], items[first], codes, own=own, smoothing=smoothing)
         auxiliary = item_weight * weighted(of_items, first).sum()
     return torch.cat(losses), torch.cat(of_task), auxiliary
+
+
+def _with_boundaries(scorer: SIDScorer, states: Tensor, kinds: Tensor) -> Tensor:
+    """Return what tokens of (B, T) `kinds` are told from, given the (B, T, H) states before them."""
+    levels = kinds.clamp(min=0)  # a code stands so many tokens after the first of its item
+    places = torch.arange(kinds.shape[1], device=kinds.device) - levels  # (B, T)
+    boundaries = states.gather(1, places.unsqueeze(-1).expand_as(states))
+    later = scorer.later_states(states, boundary=boundaries)
+    return torch.where((levels > 0).unsqueeze(-1), later, states)
 
 
 def _losses_of(sid_model: SIDModel, **settings: Any) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
