@@ -22,14 +22,16 @@ from sidrec.tasks.wordings import BUILT_IN, Style
 
 if TYPE_CHECKING:
     from sidrec.trainers.rl.prompt_order import PromptOrder
+    from sidrec.trainers.rl.thinned_prompts import ThinnedPrompts
 
 
 @dataclass(frozen=True, eq=False)
 class RLPrompts:
-    """Prompts and the order in which they are drawn."""
+    """Prompts, the order in which they are drawn, and what makes others of them then; None: nothing does."""
 
     rows: PromptRows
     order: PromptOrder
+    change: ThinnedPrompts | None = None
 
     def facts(self) -> dict[str, int]:
         """Return what `metrics.json` says: task -> prompts that there are."""
@@ -114,13 +116,17 @@ def rl_prompts(
     Raises:
         ConfigError: If a prompt is too long for the model, or as `check_prompts`.
     """
+    from sidrec.trainers.rl.thinned_prompts import ThinnedPrompts
+
     tasks = rl_tasks(config, run.catalog, prompts.settings.template)
     chosen = _choose(config, run.catalog, run.split, run.reserved, tasks, prompts.settings.max_history)
     values = Values(prompts, run.catalog.items, run.catalog.users)
     source = RowSource(prompts, values, run.split.train, max_positions=max_positions)
     targets = _dealt_anew(chosen.rows, config.seed) if config.rl.shuffle_targets else chosen.rows.items
     rows = PromptRows(chosen.rows, targets, tasks, source, prompts.codes.shape[1])
-    return RLPrompts(rows, _order(config, chosen, tasks))
+    dropout = config.rl.item_dropout
+    change = ThinnedPrompts(rows, dropout, config.seed) if dropout else None
+    return RLPrompts(rows, _order(config, chosen, tasks), change)
 
 
 @dataclass(frozen=True, eq=False)

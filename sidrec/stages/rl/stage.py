@@ -136,14 +136,11 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from sidrec.trainers.rl.curriculum import Curriculum
     from sidrec.trainers.rl.diagnostics import history_columns
     from sidrec.trainers.rl.reward_watch import RewardWatch
-    from sidrec.trainers.rl.thinned_prompts import ThinnedPrompts
     from sidrec.trainers.rl.trainer import ReReTrainer
 
     section = config.rl
     source = on_main(lambda: start_directory(config, run, stage, rl_tasks(config, run.catalog)))
-    sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
-    sid_model.scorer.require_linear_logits()
-    sid_model.scorer.require_shared_prompts()
+    sid_model = _policy(source, config)
     positions = getattr(sid_model.model.config.get_text_config(), "max_position_embeddings", None)
     prompts = rl_prompts(config, run, sid_model.prompts, max_positions=positions)
     reward = make_reward(config, run, sid_model.model.device)
@@ -156,7 +153,6 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     start = float(metrics_at_k(before[sample], ks=(10,))["ndcg@10"].mean())
     num_levels = sid_model.prompts.codes.shape[1]
     args = grpo_arguments(config, num_levels, directory / CHECKPOINTS)
-    thinned = ThinnedPrompts(prompts.rows, section.item_dropout, config.seed)
     trainer = ReReTrainer(
         sid_model,
         prompts.rows,
@@ -166,7 +162,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         validate=Validation(sid_model, run.split.valid, section.validation_users, config),
         callbacks=[TrainingReport("rl"), RewardWatch(section.rewards, start), history],
         order=prompts.order,
-        change=thinned if section.item_dropout else None,
+        change=prompts.change,
         curriculum=Curriculum(section.curriculum, section.max_draws, section.replay_after),
         objective=Objective(section.objective, section.scaling),
     )
@@ -205,6 +201,20 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         "hacking": find_hacking(log, section.rewards),
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def _policy(source: Path, config: Config) -> SIDModel:
+    """Load the model that RL begins from.
+
+    Raises:
+        ConfigError: If its logits or its prompts are such that it cannot be trained on rollouts.
+    """
+    from sidrec.sid_model import SIDModel
+
+    sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
+    sid_model.scorer.require_linear_logits()
+    sid_model.scorer.require_shared_prompts()
+    return sid_model
 
 
 def make_drawing(sid_model: SIDModel, config: Config) -> Drawing:

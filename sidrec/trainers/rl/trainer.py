@@ -121,21 +121,25 @@ class ReReTrainer(JudgedByRanking, GroupLoss):
         self.drawing = drawing
         self.reward = reward
         self._codes = torch.tensor(sid_model.prompts.codes).to(sid_model.model.device)
-        self._reference: SIDScorer | None = None
-        if self.ref_model is not None:
-            reference = self.accelerator.unwrap_model(self.ref_model)
-            # TRL read what the config names: for merged adapters that is their base, without their weights.
-            reference.resize_token_embeddings(len(sid_model.scorer.rows), mean_resizing=False)
-            reference.load_state_dict(sid_model.model.state_dict())
-            if sid_model.prompts.settings.last_token == "sum":
-                sum_items(reference, [ids.tolist() for ids in sid_model.scorer.token_ids])
-            self._reference = self._sid_model.scorer.of(reference, self._sid_model.scorer.normalization)
+        self._reference = self._reference_of(sid_model)
         self._figures, self._watch = Figures(), Watch()
         self._stopwatch = Stopwatch(sid_model.model.device)
         self._drift: Drift | None = None
         if args.beta == 0 and not self.objective.imitates:
             rows = [prompts[place]["prompt_ids"] for place in probes(len(prompts))]
             self._drift = Drift(sid_model, rows, self._group_size)
+
+    def _reference_of(self, sid_model: SIDModel) -> SIDScorer | None:
+        """Make TRL's reference model the policy as it is now; None where there is none."""
+        if self.ref_model is None:
+            return None
+        reference = self.accelerator.unwrap_model(self.ref_model)
+        # TRL read what the config names: for merged adapters that is their base, without their weights.
+        reference.resize_token_embeddings(len(sid_model.scorer.rows), mean_resizing=False)
+        reference.load_state_dict(sid_model.model.state_dict())
+        if sid_model.prompts.settings.last_token == "sum":
+            sum_items(reference, [ids.tolist() for ids in sid_model.scorer.token_ids])
+        return self._sid_model.scorer.of(reference, self._sid_model.scorer.normalization)
 
     def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
         return PromptSampler(
