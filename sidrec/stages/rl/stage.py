@@ -206,6 +206,9 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 def _policy(source: Path, config: Config) -> SIDModel:
     """Load the model that RL begins from.
 
+    Vectors of items' own stay as they are: whole items are told by them, which no reward asks for, so that
+    lists could not be ordered by both any more.
+
     Raises:
         ConfigError: If its logits or its prompts are such that it cannot be trained on rollouts.
     """
@@ -214,6 +217,8 @@ def _policy(source: Path, config: Config) -> SIDModel:
     sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.scorer.require_linear_logits()
     sid_model.scorer.require_shared_prompts()
+    if (own := getattr(sid_model.model, "item_embedding", None)) is not None:
+        own.requires_grad_(False)
     return sid_model
 
 
