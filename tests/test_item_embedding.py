@@ -165,13 +165,13 @@ def run(tokenized: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return config.output
 
 
-def test_they_are_trained_by_sft_and_left_alone_by_rl(run: Path) -> None:
-    weights = [load_file(run / stage / "model.safetensors") for stage in ("sft", "rl")]
-    own = [each["trunk.item_embedding.weight"] for each in weights]
+def test_they_are_trained_by_sft_and_by_rl(run: Path) -> None:
+    own = [
+        load_file(run / stage / "model.safetensors")["trunk.item_embedding.weight"] for stage in ("sft", "rl")
+    ]
     assert own[0].shape[0] == toy.NUM_ITEMS
     assert own[0].abs().min(dim=1).values.max() > 0
-    assert torch.equal(*own)
-    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert float((own[0] - own[1]).abs().max()) > 1e-4
     assert not (run / "sft" / "item_rows.safetensors").exists()
 
 

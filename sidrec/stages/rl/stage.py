@@ -81,7 +81,7 @@ def stage_of(config: Config, run: Run) -> Stage:
     settings = {
         "rl": config.rl.model_dump(mode="json"),
         "tasks": task_settings(tasks),
-        "evaluation": config.evaluation.model_dump(include={"num_beams", "bootstrap_samples"}),
+        "evaluation": config.evaluation.model_dump(include={"num_beams", "bootstrap_samples", "rerank"}),
         **start_settings(config),
     }
     inputs = run.training_inputs() | column_inputs(tasks, run.catalog)
@@ -146,7 +146,8 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     reward = make_reward(config, run, sid_model.model.device)
     directory = on_main(stage.begin)  # only now: what can be wrong until here leaves nothing behind
     history = HistoryFile(directory / "history.csv", history_columns(section.rewards))
-    judged = Validation(sid_model, run.split.valid, len(run.split.valid), config)
+    as_evaluated = sid_model.reranking(config.evaluation.rerank)  # what is judged is what will be shown
+    judged = Validation(as_evaluated, run.split.valid, len(run.split.valid), config)
     with working("rl: ranking the valid users before RL"):
         before = judged.ranks()
     sample = run.split.valid.draw(section.validation_users, config.seed)
@@ -159,7 +160,7 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
         args,
         drawing=make_drawing(sid_model, config),
         reward=reward,
-        validate=Validation(sid_model, run.split.valid, section.validation_users, config),
+        validate=Validation(as_evaluated, run.split.valid, section.validation_users, config),
         callbacks=[TrainingReport("rl"), RewardWatch(section.rewards, start), history],
         order=prompts.order,
         change=prompts.change,
@@ -206,9 +207,6 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
 def _policy(source: Path, config: Config) -> SIDModel:
     """Load the model that RL begins from.
 
-    Vectors of items' own stay as they are: whole items are told by them, which no reward asks for, so that
-    lists could not be ordered by both any more.
-
     Raises:
         ConfigError: If its logits or its prompts are such that it cannot be trained on rollouts.
     """
@@ -217,8 +215,6 @@ def _policy(source: Path, config: Config) -> SIDModel:
     sid_model = SIDModel.load(source, generation=FIRST, memory_mb=config.evaluation.memory_mb)
     sid_model.scorer.require_linear_logits()
     sid_model.scorer.require_shared_prompts()
-    if (own := getattr(sid_model.model, "item_embedding", None)) is not None:
-        own.requires_grad_(False)
     return sid_model
 
 
