@@ -21,7 +21,7 @@ from sidrec.decoding import CausalLM, constrained_beam_search
 from sidrec.depth_model import DepthModel
 from sidrec.errors import ConfigError
 from sidrec.item_rows import item_logits, item_rows, reranked
-from sidrec.metrics import PADDING
+from sidrec.metrics import PADDING, metrics_at_k, target_ranks
 from sidrec.scoring import SIDScorer
 from sidrec.sid_model import SIDModel
 from sidrec.stages.run import load_run
@@ -144,6 +144,22 @@ def test_reranking_acts_in_evaluation_and_in_recommend(run: Path, tmp_path: Path
     table = pd.read_parquet(output / "evaluate" / "sft" / "predictions.parquet")
     names = [found.semantic_ids.item_ids[item] for item in ranked.items[0].tolist()]
     assert table[table["user_id"] == table["user_id"][0]]["item_id"].tolist() == names
+
+
+def test_rl_is_judged_by_lists_in_the_order_that_will_be_shown(run: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("rl"))
+    judged = {}
+    for weight in (0, 5):
+        config = load_config(
+            output / "sft" / "config.yaml", [f"output={output}", f"evaluation.rerank={weight}", "rl.steps=1"]
+        )
+        sidrec.rl(config)
+        judged[weight] = json.loads((output / "rl" / "metrics.json").read_text())["ndcg@10"]["sft"]
+        rows = load_run(config).split.valid
+        ranked = SIDModel.load(output / "sft").reranking(weight).rank(rows.histories, num_beams=20)
+        ranks = target_ranks(ranked.items.numpy(), rows.targets)
+        assert judged[weight] == pytest.approx(float(metrics_at_k(ranks, ks=(10,))["ndcg@10"].mean()))
+    assert judged[0] != judged[5]
 
 
 def test_an_item_that_was_added_has_no_row_of_its_own(run: Path, tmp_path: Path) -> None:
