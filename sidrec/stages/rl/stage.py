@@ -81,7 +81,9 @@ def stage_of(config: Config, run: Run) -> Stage:
     settings = {
         "rl": config.rl.model_dump(mode="json"),
         "tasks": task_settings(tasks),
-        "evaluation": config.evaluation.model_dump(include={"num_beams", "bootstrap_samples", "rerank"}),
+        "evaluation": config.evaluation.model_dump(
+            mode="json", include={"num_beams", "bootstrap_samples", "rerank"}
+        ),
         **start_settings(config),
     }
     inputs = run.training_inputs() | column_inputs(tasks, run.catalog)
