@@ -46,3 +46,9 @@ class ItemEmbedding(nn.Embedding):
         items = self._trie.leaf_items(ends.clamp(min=0), torch.zeros_like(ends))
         vectors: Tensor = self(items)
         return vectors.masked_fill((ends == NOWHERE).unsqueeze(1), 0)
+
+
+def item_embedding_of(model: nn.Module) -> ItemEmbedding | None:
+    """Return the vectors of items' own that a model reads histories with; None where it has none."""
+    found: ItemEmbedding | None = getattr(model, "item_embedding", None)
+    return found

@@ -19,6 +19,7 @@ from sidrec.attention import evaluating
 from sidrec.decoding import CausalLM, Prefix, Ranking, constrained_beam_search, exact_topk, rank_all
 from sidrec.errors import ArtifactError, ConfigError
 from sidrec.generations import FIRST, Generation, open_generation
+from sidrec.item_embedding import item_embedding_of
 from sidrec.item_rows import NAME, item_rows, reranked
 from sidrec.item_sum import sum_items
 from sidrec.models import with_head
@@ -94,7 +95,7 @@ class SIDModel:
         vocabulary = SIDVocabulary.find_in(text_tokenizer, semantic_ids.codebook_sizes)
         if settings.last_token == "sum":
             sum_items(model, vocabulary.token_ids)
-        if (own := getattr(model, "item_embedding", None)) is not None:
+        if (own := item_embedding_of(model)) is not None:
             own.take(torch.tensor(semantic_ids.codes))
         prompts = PromptBuilder(settings, text_tokenizer, vocabulary, semantic_ids.codes, titles)
         token_ids = vocabulary.token_ids if settings.identifiers == "sid" else None
@@ -251,7 +252,7 @@ class SIDModel:
     @torch.no_grad()
     def output_rows(self) -> Tensor:
         """Return by what whole items are told, (N, H): see `sidrec.item_rows`."""
-        read = getattr(self.model, "item_embedding", None)  # what a history is read with tells the next, too
+        read = item_embedding_of(self.model)  # what a history is read with tells the next, too
         codes = torch.tensor(self.prompts.codes).to(self.reader.device)
         return item_rows(self.scorer, codes, self.own_rows if read is None else read.weight)
 

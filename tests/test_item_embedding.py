@@ -9,12 +9,12 @@ import torch
 import toy
 from models import random_codes, sid_token_ids, small_model
 from safetensors.torch import load_file
-from test_resume import results_of, stopped_after
+from test_item_rows import FEW, config_of
+from test_resume import trained
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 import sidrec
-from sidrec.config import Config, load_config
 from sidrec.decoding import CausalLM, constrained_beam_search, exact_topk
 from sidrec.depth_model import DepthModel
 from sidrec.errors import ConfigError
@@ -28,7 +28,6 @@ BOS, WORD = 1, 7
 CODES = random_codes()
 HISTORIES = [[3, 8], [1], [23, 0, 17]]
 ITEMS = {"head": "depth", "item_embedding": True}
-FEW = {"epochs": 2, "evaluations": 2, "dropout": 0.1}
 
 
 def make() -> DepthModel:
@@ -145,12 +144,6 @@ def test_items_that_share_codes_have_the_vector_of_the_first_and_no_item_has_non
     assert torch.equal(own.of_codes(torch.tensor([[2, 0]]))[0], own.weight[1])
 
 
-def config_of(tokenized: Path, folder: Path, **changes: Any) -> Config:
-    path = toy.write(folder, **changes)
-    shutil.copytree(tokenized, folder / "run")
-    return load_config(path)
-
-
 @pytest.fixture(scope="module")
 def run(tokenized: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = config_of(
@@ -204,11 +197,7 @@ def test_an_item_that_was_added_is_read_by_its_codes_alone(run: Path, tmp_path: 
 def test_a_stopped_training_goes_on_to_the_same_vectors(tokenized: Path, tmp_path: Path) -> None:
     settings = {"model": ITEMS, "sft": {**FEW, "weight_average": 0.9}}
     whole, stopped = (config_of(tokenized, tmp_path / name, **settings) for name in ("a", "b"))
-    sidrec.sft(whole)
-    with stopped_after(1):
-        sidrec.sft(stopped)
-    sidrec.sft(stopped)
-    assert results_of(stopped.output / "sft") == results_of(whole.output / "sft")
+    assert trained(stopped, is_stopped=True) == trained(whole, is_stopped=False)
 
 
 @pytest.mark.parametrize(

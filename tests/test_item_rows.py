@@ -13,7 +13,7 @@ import toy
 from conftest import Ended
 from models import random_codes, sid_token_ids, small_model
 from safetensors.torch import load_file
-from test_resume import results_of, stopped_after
+from test_resume import trained
 
 import sidrec
 from sidrec.config import Config, load_config
@@ -177,11 +177,7 @@ def test_an_item_that_was_added_has_no_row_of_its_own(run: Path, tmp_path: Path)
 
 def test_a_stopped_training_goes_on_to_the_same_rows(tokenized: Path, tmp_path: Path) -> None:
     whole, stopped = (config_of(tokenized, tmp_path / name, sft={**FEW, **ITEMS}) for name in ("a", "b"))
-    sidrec.sft(whole)
-    with stopped_after(1):
-        sidrec.sft(stopped)
-    sidrec.sft(stopped)
-    assert results_of(stopped.output / "sft") == results_of(whole.output / "sft")
+    assert trained(stopped, is_stopped=True) == trained(whole, is_stopped=False)
 
 
 def test_a_model_that_tells_no_items_is_not_reranked(toy_run: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 import toy
 from conftest import Ended
 from models import KINDS, save_foreign_model
-from test_resume import results_of, stopped_after
+from test_resume import trained
 from test_rl import HISTORIES, TARGETS, groups_of, make_trainer, prompts
 from test_trained_parts import LORA, SID_ONLY
 from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
@@ -167,11 +167,7 @@ def test_a_stopped_training_goes_on_to_the_same_files(name: str, tokenized: Path
     whole, stopped = (
         CHAINS[name].config(tokenized, tmp_path / each, sft=settings) for each in ("whole", "stopped")
     )
-    sidrec.sft(whole)
-    with stopped_after(1):
-        sidrec.sft(stopped)
-    sidrec.sft(stopped)
-    assert results_of(stopped.output / "sft") == results_of(whole.output / "sft")
+    assert trained(stopped, is_stopped=True) == trained(whole, is_stopped=False)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,15 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return config.output
 
 
+def trained(config: Config, *, is_stopped: bool) -> dict[str, Any]:
+    """Train SFT, at once or stopped at its first checkpoint and begun again; return what it leaves."""
+    if is_stopped:
+        with stopped_after(1):
+            sidrec.sft(config)
+    sidrec.sft(config)
+    return results_of(config.output / "sft")
+
+
 @contextmanager
 def stopped_after(checkpoint: int) -> Iterator[None]:
     """Let a training end with an exception once so many checkpoints have been written."""

@@ -82,6 +82,7 @@ def stage_of(config: Config, run: Run) -> Stage:
 def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     from transformers import EarlyStoppingCallback
 
+    from sidrec.item_embedding import item_embedding_of
     from sidrec.item_rows import NAME, add_own_rows, take_own_rows
     from sidrec.stages.sft_data import training_data
     from sidrec.stages.training import Validation, train
@@ -97,9 +98,9 @@ def _train(config: Config, run: Run, stage: Stage) -> dict[str, Any]:
     with working("sft: making the model"):
         sid_model = _sid_model(config, run, tasks)
     model = sid_model.model
-    own_rows = getattr(model, "item_embedding", None)
-    if config.sft.item_embedding:
-        own_rows = add_own_rows(model, len(run.catalog.items))
+    own_rows = (
+        add_own_rows(model, len(run.catalog.items)) if config.sft.item_embedding else item_embedding_of(model)
+    )
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     whole = model.num_parameters()
     settings = sid_model.prompts.settings
